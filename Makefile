@@ -1,0 +1,40 @@
+# The commands of the README. Needs Python 3.11, make and a C compiler.
+PYTHON   ?= python3.11
+VENV     ?= .venv
+# Options for pip, such as an index with CPU builds of torch.
+PIP_ARGS ?=
+# Folder of shared test vectors; the tests that read them are skipped when empty.
+GOLDEN   ?=
+# Options for pytest, such as -k or -x.
+ARGS     ?=
+
+bin    := $(VENV)/bin
+stamp  := $(VENV)/.installed
+pytest := $(bin)/python -m pytest $(if $(GOLDEN),--golden "$(GOLDEN)") $(ARGS)
+
+.PHONY: env demo test test-full lint clean
+
+env: $(stamp)
+
+$(stamp): requirements/cpu.lock pyproject.toml
+	test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
+	$(bin)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) --no-deps -r requirements/cpu.lock
+	$(bin)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) --no-deps --editable .
+	touch $@
+
+demo: env
+	$(bin)/python -m examples.demo
+
+lint: env
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+
+test: lint
+	$(pytest) -m "not full"
+
+test-full: lint
+	$(pytest)
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist outputs

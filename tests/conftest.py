@@ -1,0 +1,41 @@
+"""Golden vectors for the tests: `pytest --golden DIR`.
+
+A test marked `@pytest.mark.golden("family")` runs once for each case of DIR/family.json, which it gets as the
+argument `case`; without the option it is skipped with the reason."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--golden", type=Path, metavar="DIR", help="folder of the golden vectors (no default)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "golden(family): one run for each golden case of this family")
+
+
+def golden(folder: Path, family: str) -> list[dict[str, Any]]:
+    """Cases of a family of golden vectors; a folder without it is an error, not a skip."""
+    path = folder / f"{family}.json"
+    if not path.is_file():
+        raise pytest.UsageError(f"--golden {folder}: there is no {path.name}; name the folder that holds it")
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if len(data["cases"]) != data["count"]:
+        raise pytest.UsageError(f"{path}: {len(data['cases'])} cases, but the file says {data['count']}")
+    return list(data["cases"])
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marker = metafunc.definition.get_closest_marker("golden")
+    if marker is None:
+        return
+    folder = metafunc.config.getoption("--golden")
+    if folder is None:
+        skip = pytest.mark.skip(reason=f"golden family {marker.args[0]}: give --golden DIR")
+        metafunc.parametrize("case", [pytest.param(None, id="absent", marks=skip)])
+        return
+    metafunc.parametrize("case", golden(folder, marker.args[0]), ids=lambda case: case["id"])
