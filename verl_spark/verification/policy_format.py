@@ -1,0 +1,107 @@
+"""The text format that a policy is asked for: one replaceable part.
+
+`TAGS` is the format of SPARK: steps in tags inside a think block, then an answer block. `PLAIN` is for recipes
+whose prompt cannot change: steps by number or paragraph and one box on the last line. Everything else (gate,
+rendering, credit) goes through `PolicyFormat`."""
+
+import re
+from abc import ABC, abstractmethod
+
+from verl_spark.verification import gate, prompts, steps
+from verl_spark.verification.gate import FinalAnswer, Gate, GateReason
+from verl_spark.verification.steps import Span
+
+
+class PolicyFormat(ABC):
+    """How a solution states its steps and its answer."""
+
+    name: str
+    """The name in settings; the instruction's prompt file is called `policy_<name>`."""
+
+    @abstractmethod
+    def check(self, text: str) -> Gate:
+        """Format gate for a whole response; never raises."""
+
+    @abstractmethod
+    def step_spans(self, text: str) -> list[Span] | None:
+        """Steps with their character spans, in order and disjoint; None without step structure."""
+
+    @abstractmethod
+    def without_markup(self, text: str) -> str:
+        """The text without the format's own tags."""
+
+    def step_bodies(self, text: str) -> list[str] | None:
+        """What each step says, without tag or number; None without step structure."""
+        spans = self.step_spans(text)
+        return None if spans is None else [span.body for span in spans]
+
+    def answer(self, text: str) -> str | None:
+        """Content of the box; None if the response is not valid."""
+        final = self.check(text).answer
+        return None if final is None else final.box.content
+
+    def instruction(self) -> str:
+        """The text that asks a policy for this format."""
+        return prompts.policy_instruction(self.name)
+
+
+class _Tags(PolicyFormat):
+    name = "tags"
+    _markup = re.compile("|".join((*steps.THINK_TAGS, *steps.STEP_TAGS, gate.ANSWER_OPEN, gate.ANSWER_CLOSE)))
+
+    def check(self, text: str) -> Gate:
+        return gate.check(text)
+
+    def step_spans(self, text: str) -> list[Span] | None:
+        return steps.tagged_steps(text)
+
+    def without_markup(self, text: str) -> str:
+        return self._markup.sub("", text)
+
+
+class _Plain(PolicyFormat):
+    """Exactly one box, on the last line that says something; steps by `Step k`, else one per paragraph."""
+
+    name = "plain"
+    _opening = re.compile(r"(?:\\\[|\$\$|\s)*")
+    _closing = re.compile(r"(?:\\[\])]|[\s$.])*")  # what ends displayed mathematics says nothing
+
+    def check(self, text: str) -> Gate:
+        box = gate.check_box(text, 0, len(text))
+        if isinstance(box, Gate):
+            return box
+        if not all(self._closing.fullmatch(line) for line in text[box.end :].splitlines()[1:]):
+            return Gate(GateReason.TEXT_AFTER_ANSWER)
+        return Gate(GateReason.OK, FinalAnswer(self._answer_start(text, box.start), len(text), box))
+
+    def step_spans(self, text: str) -> list[Span] | None:
+        final = self.check(text).answer
+        reasoning = text if final is None else text[: final.start]
+        return steps.numbered_steps(reasoning) or steps.paragraphs(reasoning)
+
+    def without_markup(self, text: str) -> str:
+        return text
+
+    def _answer_start(self, text: str, box_start: int) -> int:
+        """Where the answer line begins, an opening of displayed mathematics before it included.
+
+        A box inside a numbered step leaves that step whole: the answer line is then empty."""
+        lines = [line for line in steps.lines_of(text) if line.start <= box_start]
+        if steps.step_label(lines[-1].text) is not None:
+            return len(text)
+        while len(lines) > 1 and self._opening.fullmatch(lines[-2].text):
+            lines.pop()
+        return lines[-1].start
+
+
+TAGS: PolicyFormat = _Tags()
+PLAIN: PolicyFormat = _Plain()
+_FORMATS = {policy_format.name: policy_format for policy_format in (TAGS, PLAIN)}
+
+
+def get_policy_format(name: str) -> PolicyFormat:
+    """The policy format of this name; ValueError, with the names there are, for another one."""
+    try:
+        return _FORMATS[name]
+    except KeyError:
+        raise ValueError(f"unknown policy format {name!r}; choose one of: {', '.join(_FORMATS)}") from None
