@@ -1,0 +1,1 @@
+"""Hydra plugins of verl-spark; Hydra imports every module of this package when it starts, so they stay light."""

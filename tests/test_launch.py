@@ -1,0 +1,396 @@
+"""What is refused before anything starts, and what follows from `reward.spark` for verl's own keys."""
+
+import copy
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from verl_spark import launch
+from verl_spark.launch import SettingsError, SparkCallback, advice, check, engage, prepare, spark_door
+from verl_spark.settings import MANAGERS, SparkSettings
+
+_VERL = find_spec("verl")
+assert _VERL is not None
+assert _VERL.submodule_search_locations
+VERL_CONFIG = Path(_VERL.submodule_search_locations[0]) / "trainer" / "config"
+
+Changes = dict[str, Any]
+RECIPE: Changes = {
+    "algorithm.adv_estimator": "grpo",
+    "actor_rollout_ref.rollout.n": 8,
+    "actor_rollout_ref.rollout.name": "vllm",
+}
+MODEL: Changes = {"reward.reward_model.model_path": "a/prm"}
+EXTERNAL: Changes = {
+    "reward.spark.serving": "external",
+    "reward.spark.verifier.base_urls": ["http://a:8000/v1"],
+    "reward.spark.verifier.model": "prm",
+}
+MANAGER: Changes = {"reward.reward_manager.name": "spark_prmcot"}
+FUNCTION: Changes = {"reward.custom_reward_function.path": "pkg://verl_spark.rl.reward_function"}
+COLOCATE: Changes = {"reward.spark.serving": "colocate"}
+
+
+def changed(config: DictConfig, *changes: Changes) -> DictConfig:
+    config = copy.deepcopy(config)
+    for change in changes:
+        for key, value in change.items():
+            OmegaConf.update(config, key, value, merge=False, force_add=True)
+    return config
+
+
+def _composed(overrides: list[str]) -> DictConfig:
+    with initialize_config_dir(str(VERL_CONFIG), version_base=None):
+        return changed(compose("ppo_trainer", overrides), RECIPE)
+
+
+@pytest.fixture(scope="module")
+def recipe() -> DictConfig:
+    """A recipe that names none of our doors."""
+    return _composed([])
+
+
+@pytest.fixture(scope="module")
+def preset() -> DictConfig:
+    """The same with `reward_model=spark_prmcot` and a model."""
+    return changed(_composed(["reward_model=spark_prmcot"]), MODEL)
+
+
+def refusal(config: DictConfig) -> list[str]:
+    before = copy.deepcopy(config)
+    with pytest.raises(SettingsError) as caught:
+        engage(config)
+    assert config == before  # a refused config is left as it was
+    return list(caught.value.problems)
+
+
+def test_a_recipe_without_our_doors_is_not_touched(recipe: DictConfig) -> None:
+    config = copy.deepcopy(recipe)
+    assert spark_door(config) is None
+    assert check(config) is None
+    assert engage(config) is None
+    assert config == recipe
+
+
+@pytest.mark.parametrize("doors", [MANAGER, FUNCTION], ids=["manager", "function"])
+def test_two_doors_work_without_the_preset(recipe: DictConfig, doors: Changes) -> None:
+    config = changed(recipe, doors, MODEL)
+    settings = engage(config)
+    assert settings == SparkSettings()
+    assert SparkSettings.from_config(config.reward.spark) == settings
+    assert OmegaConf.to_container(config.reward.spark) == SparkSettings().to_node()
+
+
+@pytest.mark.parametrize("manager", [name for name in MANAGERS if name != "spark_format"])
+def test_a_managers_name_selects_design_and_kind(recipe: DictConfig, manager: str) -> None:
+    config = changed(recipe, MODEL, {"reward.reward_manager.name": manager})
+    assert engage(config) == SparkSettings.from_config(None, manager)
+
+
+def test_any_estimator_that_is_named_as_supported_is_accepted(preset: DictConfig) -> None:
+    for name in launch.ESTIMATORS:
+        assert check(changed(preset, {"algorithm.adv_estimator": name})) is not None
+
+
+def case(*changes: Changes, says: tuple[str, ...], name: str) -> Any:
+    return pytest.param(changes, says, id=name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        case(
+            {"reward.reward_model.model_path": None},
+            says=("reward.reward_model.model_path", "serving=external"),
+            name="no model",
+        ),
+        case(
+            {"reward.reward_model.model_path": None, "reward_model.model.path": "old/prm"},
+            says=("reward.reward_model.model_path", "reward_model.model.path=old/prm"),
+            name="model under the old key",
+        ),
+        case({"trainer.use_v1": False}, says=("trainer.use_v1=False", "leave the option out"), name="v0"),
+        case({"async_training": {"x": 1}}, says=("async_training", "main_ppo"), name="fully async"),
+        case(
+            {"trainer.v1.trainer_mode": "separate_async"},
+            says=("trainer_mode=separate_async", "sync or colocate_async"),
+            name="separate_async",
+        ),
+        case({"trainer.v1.trainer_mode": "mine"}, says=("trainer_mode=mine", "colocate_async"), name="own trainer"),
+        case(
+            {"algorithm.filter_groups.enable": True},
+            says=("algorithm.filter_groups.enable=True", "False"),
+            name="group filter",
+        ),
+        case({"algorithm.adv_estimator": "remax"}, says=("adv_estimator=remax", "grpo"), name="remax"),
+        case({"algorithm.adv_estimator": "gdpo"}, says=("adv_estimator=gdpo", "rloo"), name="gdpo"),
+        case(
+            {"reward.reward_model.rollout.skip_tokenizer_init": True},
+            says=("skip_tokenizer_init=True", "False"),
+            name="no tokenizer",
+        ),
+        case(
+            {"reward.spark.verifier.max_tokens": 5000},
+            says=("reward.spark.verifier.max_tokens=5000", "response_length=4096"),
+            name="reply too long",
+        ),
+        case(
+            {"reward.reward_model.rollout.max_model_len": 4096},
+            says=("max_model_len=4096", "reward.spark.verifier.max_tokens"),
+            name="no room for the prompt",
+        ),
+        case(
+            {"reward.reward_model.enable": True},
+            says=("enable_resource_pool=False", "serving=pool", "serving=colocate"),
+            name="pool and colocated",
+        ),
+        case(
+            COLOCATE,
+            {"reward.reward_model.enable_resource_pool": True},
+            says=("enable_resource_pool=True", "serving=colocate", "serving=pool"),
+            name="colocate and pool",
+        ),
+        case(
+            EXTERNAL,
+            {"reward.reward_model.enable": True},
+            says=("reward.reward_model.enable=True", "serving=external"),
+            name="external and served here",
+        ),
+        case(
+            EXTERNAL,
+            {"reward.reward_model.enable_resource_pool": True},
+            says=("enable_resource_pool=True", "serving=external"),
+            name="external and pool",
+        ),
+        case(
+            COLOCATE,
+            FUNCTION,
+            {"reward.reward_manager.name": "naive"},
+            says=("reward.reward_manager.name=naive", "serving=pool"),
+            name="colocate under a manager that reads ground truth",
+        ),
+        case(
+            {"reward.reward_manager.name": "spark_prmkot"},
+            says=("spark_prmkot", "spark_prmcot"),
+            name="misspelt manager",
+        ),
+        case(
+            {"reward.reward_manager.name": "spark_orm"},
+            says=("verifier.kind=prm_cot", "reward.reward_manager.name=spark_prmcot"),
+            name="manager of another kind",
+        ),
+        case(
+            {"reward.reward_manager.name": "naive", "reward.custom_reward_function.path": "mine.py"},
+            says=("reward.spark", "naive", "mine.py"),
+            name="both doors closed",
+        ),
+        case(
+            {"reward.custom_reward_function.name": "other"},
+            says=("custom_reward_function.name=other", "compute_score"),
+            name="another function",
+        ),
+        case(
+            {"reward.reward_model.n_gpus_per_node": 3},
+            says=("n_gpus_per_node=3", "tensor_model_parallel_size=2"),
+            name="GPUs do not divide",
+        ),
+        case(
+            {"reward.reward_model.n_gpus_per_node": 0},
+            says=("reward.reward_model.n_gpus_per_node=0", "0 GPUs"),
+            name="empty pool",
+        ),
+        case(
+            COLOCATE,
+            {"trainer.n_gpus_per_node": 1},
+            says=("trainer.n_gpus_per_node=1", "tensor_model_parallel_size=2"),
+            name="colocated on too few GPUs",
+        ),
+        case({"reward.spark.design": "nope"}, says=("reward.spark.design", "process_aware"), name="unknown design"),
+        case({"reward_model": "spark_prmcot"}, says=("reward_model=spark_prmcot", "Install"), name="no Hydra plugin"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_the_option_and_the_cure(
+    preset: DictConfig, changes: tuple[Changes, ...], says: tuple[str, ...]
+) -> None:
+    problems = refusal(changed(preset, *changes))
+    assert len(problems) == 1
+    assert [text for text in says if text not in problems[0]] == []
+
+
+def test_all_problems_come_in_one_message(preset: DictConfig) -> None:
+    config = changed(preset, {"trainer.use_v1": False, "algorithm.adv_estimator": "gdpo"}, {**MODEL, **COLOCATE})
+    config.reward.reward_model.model_path = None
+    assert len(refusal(config)) == 3
+
+
+def test_a_pooled_verifier_gets_gpus_and_stays_awake(preset: DictConfig) -> None:
+    config = changed(preset)
+    engage(config)
+    model = config.reward.reward_model
+    assert (model.enable, model.enable_resource_pool, model.nnodes) == (True, True, 1)
+    assert model.rollout.free_cache_engine is False
+
+
+def test_the_size_of_a_pool_is_the_users(preset: DictConfig) -> None:
+    config = changed(preset, {"reward.reward_model.nnodes": 2, "reward.reward_model.n_gpus_per_node": 4})
+    engage(config)
+    assert (config.reward.reward_model.nnodes, config.reward.reward_model.n_gpus_per_node) == (2, 4)
+
+
+def test_a_colocated_verifier_shares_the_policys_gpus_and_sleeps(preset: DictConfig) -> None:
+    config = changed(preset, COLOCATE)
+    engage(config)
+    model = config.reward.reward_model
+    assert (model.enable, model.enable_resource_pool) == (True, False)
+    assert model.rollout.free_cache_engine is True
+
+
+def test_an_external_verifier_starts_no_server_and_needs_no_path(preset: DictConfig) -> None:
+    config = changed(preset, EXTERNAL, {"reward.reward_model.model_path": None})
+    engage(config)
+    assert (config.reward.reward_model.enable, config.reward.reward_model.enable_resource_pool) == (False, False)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_the_format_arm_starts_no_server_and_needs_no_path(preset: DictConfig, pooled: bool) -> None:
+    config = changed(
+        preset,
+        {"reward.reward_manager.name": "spark_format", "reward.reward_model.model_path": None},
+        {"reward.reward_model.enable_resource_pool": pooled},
+    )
+    settings = engage(config)
+    assert settings is not None
+    assert not settings.asks_verifier
+    assert (config.reward.reward_model.enable, config.reward.reward_model.enable_resource_pool) == (False, False)
+
+
+@pytest.mark.parametrize("mode", launch.TRAINER_MODES)
+def test_the_trainer_with_our_hook_runs_in_the_recipes_mode(preset: DictConfig, mode: str) -> None:
+    config = changed(preset, {"trainer.v1.trainer_mode": mode})
+    engage(config)
+    assert config.trainer.v1.trainer_mode == f"spark_{mode}"
+
+
+@pytest.mark.parametrize("serving", [{}, COLOCATE, EXTERNAL], ids=["pool", "colocate", "external"])
+def test_engaging_twice_changes_nothing_more(preset: DictConfig, serving: Changes) -> None:
+    config = changed(preset, serving)
+    engage(config)
+    once = copy.deepcopy(config)
+    assert engage(config) is not None
+    assert config == once
+
+
+def test_a_manager_without_the_preset_is_reached_and_has_room_for_replies(recipe: DictConfig) -> None:
+    config = changed(recipe, MANAGER, MODEL)
+    assert OmegaConf.is_missing(config.reward.reward_model.rollout, "name")
+    engage(config)
+    # verl never calls the manager of a served reward model unless a reward function is set
+    assert config.reward.custom_reward_function.path == "pkg://verl_spark.rl.reward_function"
+    assert config.reward.reward_model.rollout.name == "vllm"
+    assert config.reward.reward_model.rollout.response_length == 4096
+
+
+def test_only_rewards_and_the_trainer_mode_are_changed(preset: DictConfig) -> None:
+    config = changed(preset)
+    engage(config)
+    config.trainer.v1.trainer_mode = preset.trainer.v1.trainer_mode
+    with open_dict(config):
+        config.reward = preset.reward
+    assert config == preset
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"reward_model.reward_manager": "dapo"}, ("reward_model.reward_manager", "reward.reward_manager.name")),
+        ({"reward_model.enable": True}, ("reward_model.enable", "reward.reward_model.enable")),
+        ({"reward_model.rollout.n": 2}, ("reward_model.rollout.n", "reward.reward_model.rollout.n")),
+        ({"custom_reward_function.path": "mine.py"}, ("custom_reward_function.path", "reward.custom_reward_function")),
+        ({"sandbox_fusion.url": "http://x"}, ("sandbox_fusion.url", "reward.sandbox_fusion.url")),
+        ({"reward.custom_reward_function.path": "mine.py"}, ("mine.py", "not called")),
+        ({"actor_rollout_ref.rollout.n": 1}, ("actor_rollout_ref.rollout.n=1", "raise n")),
+    ],
+)
+def test_what_has_no_effect_is_pointed_out_and_runs(
+    preset: DictConfig, change: Changes, says: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert list(advice(preset)) == []
+    config = changed(preset, change)
+    (line,) = advice(config)
+    assert all(text in line for text in says)
+    assert engage(config) is not None
+    assert line in caplog.text
+
+
+def test_a_refused_config_ends_the_program_with_the_message_alone(preset: DictConfig) -> None:
+    with pytest.raises(SystemExit) as caught:
+        prepare(changed(preset, {"trainer.use_v1": False}))
+    assert "trainer.use_v1=False" in str(caught.value.code)
+
+
+class TestCallback:
+    def test_it_lets_a_good_config_pass_unchanged(self, preset: DictConfig) -> None:
+        config = changed(preset)
+        SparkCallback().on_run_start(config)
+        SparkCallback().on_job_start(config)
+        assert config == preset
+
+    def test_it_ends_the_program_since_hydra_swallows_exceptions(self, preset: DictConfig) -> None:
+        with pytest.raises(SystemExit, match=r"trainer\.use_v1"):
+            SparkCallback().on_run_start(changed(preset, {"trainer.use_v1": False}))
+
+    @pytest.mark.parametrize("policy", ["none", "other", "", "Spark_x,other"])
+    def test_it_refuses_when_verl_is_told_to_leave_the_plugin_out(
+        self, preset: DictConfig, policy: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", policy)
+        with pytest.raises(SystemExit, match=r"VERL_USE_EXTERNAL_PLUGINS(.|\n)*add spark"):
+            SparkCallback().on_run_start(preset)
+
+    @pytest.mark.parametrize(
+        "variables",
+        [
+            {"VERL_USE_EXTERNAL_PLUGINS": "Auto"},
+            {"VERL_USE_EXTERNAL_PLUGINS": "other, SPARK"},
+            {"VERL_USE_EXTERNAL_PLUGINS": "none", "VERL_USE_EXTERNAL_MODULES": "other,verl_spark.plugin"},
+        ],
+    )
+    def test_it_accepts_every_way_in_which_verl_loads_the_plugin(
+        self, preset: DictConfig, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        SparkCallback().on_run_start(preset)
+
+
+def verl(tmp_path: Path, *overrides: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "verl.trainer.main_ppo", "reward_model=spark_prmcot", *overrides],
+        env={**os.environ, **environment},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [({}, "reward.reward_model.model_path"), ({"VERL_USE_EXTERNAL_PLUGINS": "none"}, "VERL_USE_EXTERNAL_PLUGINS=none")],
+)
+def test_verls_own_command_refuses_before_anything_starts(
+    tmp_path: Path, environment: dict[str, str], says: str
+) -> None:
+    run = verl(tmp_path, "algorithm.adv_estimator=grpo", "actor_rollout_ref.rollout.name=vllm", **environment)
+    assert run.returncode != 0
+    assert says in run.stderr
+    assert "Traceback" not in run.stderr
+    assert list(tmp_path.iterdir()) == []  # not even Hydra's output folder

@@ -1,0 +1,389 @@
+"""Before anything starts: is the composed config one that can work, and what follows from it for verl's own keys.
+
+`check` and `advice` look, `engage` writes. All of it runs in the driver before Ray, a GPU or a download is touched,
+and needs neither verl nor torch. Reasons name verl 0.9.1, whose behaviour they describe."""
+
+import logging
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from verl_spark.rewards.credit import GROUPED
+from verl_spark.settings import MANAGERS, NODE, SettingsError, SparkSettings
+
+__all__ = ["SettingsError", "SparkCallback", "advice", "check", "engage", "prepare", "spark_door"]
+
+logger = logging.getLogger(__name__)
+
+Door = Literal["manager", "function"]
+
+REWARD_FUNCTION = "pkg://verl_spark.rl.reward_function"
+REWARD_FUNCTION_NAME = "compute_score"
+TRAINER_PREFIX = "spark_"
+"""`sync` runs as `spark_sync`: verl's trainer with our hook, registered under that name."""
+TRAINER_MODES = ("sync", "colocate_async")
+ESTIMATORS = (*sorted(GROUPED), "reinforce_plus_plus", "reinforce_plus_plus_baseline", "gae")
+"""Advantage estimators under which a missing reward leaves the other rollouts' advantages as they should be."""
+
+_MANAGER_PREFIX = "spark_"
+_PLUGIN = "verl_spark.plugin"
+_REWARD_MODEL = "reward.reward_model"
+_LEGACY = {  # old node: the prefix its keys have now
+    "reward_model": _REWARD_MODEL,
+    "custom_reward_function": "reward.custom_reward_function",
+    "sandbox_fusion": "reward.sandbox_fusion",
+}
+_LEGACY_RENAMED = {
+    "reward_model.num_workers": "reward.num_workers",
+    "reward_model.reward_manager": "reward.reward_manager.name",
+    "reward_model.reward_loop_source": "reward.reward_manager.source",
+    "reward_model.reward_loop_module_path": "reward.reward_manager.module.path",
+    "reward_model.reward_loop_class_name": "reward.reward_manager.name",
+    "reward_model.model.path": f"{_REWARD_MODEL}.model_path",
+}
+
+
+def spark_door(config: DictConfig) -> Door | None:
+    """By which of our doors the rewards of this config come, None if by none.
+
+    "manager": the reward manager is one of ours (the presets name it). "function": one of verl's managers, or a
+    user's, calls our reward function.
+    """
+    name = _get(config, "reward.reward_manager.name")
+    if _get(config, "reward.reward_manager.source") != "importlib" and str(name).startswith(_MANAGER_PREFIX):
+        return "manager"
+    path = _get(config, "reward.custom_reward_function.path")
+    return "function" if _is_ours(path) else None
+
+
+def check(config: DictConfig) -> SparkSettings | None:
+    """The settings of a config that can work; None when it uses none of our doors.
+
+    Changes nothing. Raises `SettingsError` with one message that lists every problem found.
+    """
+    if isinstance(choice := _get(config, "reward_model"), str):
+        raise SettingsError(
+            [
+                f"reward_model={choice} was taken for a plain value, which verl ignores: Hydra did not find our config "
+                "group. Install verl-spark into this environment again; `verl-spark doctor` shows what is missing"
+            ]
+        )
+    door = spark_door(config)
+    if door is None:
+        if _get(config, NODE) is not None:
+            manager = _get(config, "reward.reward_manager.name")
+            raise SettingsError(
+                [
+                    f"{NODE} is set, but reward.reward_manager.name={manager} and reward.custom_reward_function.path="
+                    f"{_get(config, 'reward.custom_reward_function.path')} replace both ways to it; leave one of the "
+                    "two out"
+                ]
+            )
+        return None
+    settings = _settings(config, door)
+    if problems := [problem for rule in _RULES for problem in rule(config, settings)]:
+        raise SettingsError(problems)
+    return settings
+
+
+def advice(config: DictConfig) -> Iterator[str]:
+    """What is allowed in a config that `check` accepts, but hardly meant; each with the remedy."""
+    for old, new in _legacy_keys(config):
+        yield f"{old} is accepted by verl 0.9.1 and ignored; its place is {new} now"
+    estimator = _get(config, "algorithm.adv_estimator")
+    if estimator in GROUPED and _get(config, "actor_rollout_ref.rollout.n") == 1:
+        yield (
+            f"algorithm.adv_estimator={estimator} compares the rollouts of a prompt, and actor_rollout_ref.rollout.n=1 "
+            "makes one of each, so nothing is learned; raise n, for instance to 16"
+        )
+    path = _get(config, "reward.custom_reward_function.path")
+    if spark_door(config) == "manager" and path is not None and not _is_ours(path):
+        yield (
+            f"reward.custom_reward_function.path={path} is loaded but not called: training rewards come from the "
+            "verifier, validation from the rule-based checker; leave it out"
+        )
+
+
+def engage(config: DictConfig) -> SparkSettings | None:
+    """Checks `config` and completes it in place, so that verl does what `reward.spark` says.
+
+    Fills in the node `reward.spark` (two of the doors come without it), the way of serving, and the trainer with our
+    hook. Repeatable. Returns and raises as `check` does.
+    """
+    if (settings := check(config)) is None:
+        return None
+    for line in advice(config):
+        logger.warning("verl-spark: %s", line)
+    served_here = settings.asks_verifier and settings.serving != "external"
+    pooled = served_here and settings.serving == "pool"
+    with open_dict(config):
+        config.reward.spark = settings.to_node()
+        model = config.reward.reward_model
+        model.enable = served_here
+        # Without `enable` verl would still set the pool's GPUs aside.
+        model.enable_resource_pool = pooled
+        if pooled:
+            # verl puts a pooled reward model to sleep at the start and wakes it on the colocated route only.
+            model.rollout.free_cache_engine = False
+            model.nnodes = model.nnodes or 1
+        if served_here:
+            if OmegaConf.is_missing(model.rollout, "name"):
+                model.rollout.name = config.actor_rollout_ref.rollout.name
+            if model.rollout.response_length < settings.verifier.token_limit:
+                model.rollout.response_length = settings.verifier.token_limit
+            if config.reward.custom_reward_function.path is None:
+                # Else verl asks the model as a classifier and never calls the reward manager.
+                config.reward.custom_reward_function.path = REWARD_FUNCTION
+                config.reward.custom_reward_function.name = REWARD_FUNCTION_NAME
+        config.trainer.v1.trainer_mode = TRAINER_PREFIX + _trainer_mode(config)
+    return settings
+
+
+def prepare(config: DictConfig) -> SparkSettings | None:
+    """`engage`, ending the program with the one message instead of a traceback when the config cannot work."""
+    try:
+        return engage(config)
+    except SettingsError as error:
+        raise SystemExit(str(error)) from None
+
+
+class SparkCallback(Callback):
+    """Hydra callback of the presets: refuses a run that would ignore them or cannot work.
+
+    It does not depend on verl loading the plugin, and that is what it looks at first. Hydra turns exceptions of a
+    callback into warnings, hence `SystemExit`; printing a config (`--cfg job`) runs no callback.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Checks a single run, before its output folder is made."""
+        self._check(config)
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Checks each job of a multirun."""
+        self._check(config)
+
+    def _check(self, config: DictConfig) -> None:
+        if problem := plugin_problem():
+            raise SystemExit(str(SettingsError([problem])))
+        try:
+            check(config)
+        except SettingsError as error:
+            raise SystemExit(str(error)) from None
+
+
+def plugin_problem() -> str | None:
+    """Why verl does not load our plugin in this environment, with the cure; None if it does.
+
+    verl itself reports a plugin that it leaves out or that fails at debug level only.
+    """
+    if _PLUGIN in os.environ.get("VERL_USE_EXTERNAL_MODULES", "").split(","):
+        return _import_problem()
+    entry = _entry_point()
+    if entry is None:
+        return (
+            "verl-spark is not installed in this environment, only importable, so verl cannot find its plugin; run "
+            "`pip install -e .` in its folder, or set VERL_USE_EXTERNAL_MODULES=verl_spark.plugin"
+        )
+    policy = os.environ.get("VERL_USE_EXTERNAL_PLUGINS", "auto")
+    allowed = {name.strip() for name in policy.strip().lower().split(",")}  # as verl reads it
+    if allowed != {"auto"} and entry.name not in allowed:
+        return (
+            f"VERL_USE_EXTERNAL_PLUGINS={policy} keeps verl from loading the plugin {entry.name}; unset the variable "
+            f"or add {entry.name} to it"
+        )
+    return _import_problem()
+
+
+def _entry_point() -> EntryPoint | None:
+    return next((entry for entry in entry_points(group="verl.plugins") if entry.value == _PLUGIN), None)
+
+
+def _import_problem() -> str | None:
+    """The fault that verl swallowed. Before verl itself is loaded there can be none yet."""
+    if "verl" not in sys.modules or _PLUGIN in sys.modules:
+        return None
+    try:
+        import_module(_PLUGIN)
+    except Exception as error:
+        return f"{_PLUGIN} cannot be loaded: {type(error).__name__}: {error}; see `verl-spark doctor`"
+    return f"verl was loaded without {_PLUGIN}; see `verl-spark doctor`"
+
+
+def _settings(config: DictConfig, door: Door) -> SparkSettings:
+    if door == "function":
+        return SparkSettings.from_config(_get(config, NODE))
+    name = str(_get(config, "reward.reward_manager.name"))
+    if name not in MANAGERS:
+        raise SettingsError([f"reward.reward_manager.name: there is no {name}; ours are: {', '.join(MANAGERS)}"])
+    settings = SparkSettings.from_config(_get(config, NODE), manager=name)
+    kind, kinds = settings.verifier.kind, MANAGERS[name].kinds
+    if settings.asks_verifier and kind not in kinds:
+        fitting = next(other for other, manager in MANAGERS.items() if kind in manager.kinds)
+        raise SettingsError(
+            [
+                f"{NODE}.verifier.kind={kind.value} does not go with reward.reward_manager.name={name}; set "
+                f"reward.reward_manager.name={fitting}, or the kind to {kinds[0].value}"
+            ]
+        )
+    return settings
+
+
+def _trainer(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
+    if _get(config, "async_training") is not None:
+        yield "async_training: the fully asynchronous trainer is not supported yet; use verl.trainer.main_ppo"
+        return
+    if _get(config, "trainer.use_v1") is False:
+        yield "trainer.use_v1=False: verl's old trainer has no place for our hook; leave the option out"
+    mode = _trainer_mode(config)
+    if mode == "separate_async":
+        yield (
+            "trainer.v1.trainer_mode=separate_async: verl 0.9.1 asserts a colocated reward model out there, and our "
+            "hook is not proven in it, so it is refused until it holds; use sync or colocate_async"
+        )
+    elif mode not in TRAINER_MODES:
+        yield f"trainer.v1.trainer_mode={mode}: our hook is there for {' and '.join(TRAINER_MODES)}; use one of them"
+
+
+def _algorithm(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
+    name = _get(config, "algorithm.adv_estimator")
+    if name not in ESTIMATORS:
+        yield (
+            f"algorithm.adv_estimator={name}: it is not proven that a rollout with a missing reward leaves the others "
+            f"alone under it; use one of: {', '.join(ESTIMATORS)}"
+        )
+    if _get(config, "algorithm.filter_groups.enable"):
+        yield (
+            "algorithm.filter_groups.enable=True: verl's filter would read a missing reward as 0 and drop or keep "
+            "groups by it; set it to False"
+        )
+
+
+def _serving(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
+    if not settings.asks_verifier:
+        return
+    serving = settings.serving
+    enable = bool(_get(config, f"{_REWARD_MODEL}.enable"))
+    pool = bool(_get(config, f"{_REWARD_MODEL}.enable_resource_pool"))
+    said = f"{NODE}.serving={serving}"
+    if serving == "pool" and enable and not pool:
+        yield (
+            f"{_REWARD_MODEL}.enable=True with enable_resource_pool=False asks for a colocated reward model, {said} "
+            f"for one with GPUs of its own; set {NODE}.serving=colocate, or leave {_REWARD_MODEL}.enable out"
+        )
+    if serving != "pool" and pool:
+        yield (
+            f"{_REWARD_MODEL}.enable_resource_pool=True asks for GPUs of its own, {said} for none; leave it out, or "
+            f"set {NODE}.serving=pool"
+        )
+    if serving == "external" and enable and not pool:
+        yield (
+            f"{_REWARD_MODEL}.enable=True starts a reward model here, {said} uses servers that are up already; leave "
+            f"it out, or set {NODE}.serving=colocate"
+        )
+    if serving == "colocate" and spark_door(config) == "function":
+        yield (
+            f"{said} with reward.reward_manager.name={_get(config, 'reward.reward_manager.name')}: verl hands a "
+            "colocated reward model no data source and no ground truth, which this manager reads; set "
+            f"reward.reward_manager.name=spark_prmcot, or {NODE}.serving=pool"
+        )
+
+
+def _reward_model(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
+    if not settings.asks_verifier or settings.serving == "external":
+        return
+    rollout = f"{_REWARD_MODEL}.rollout"
+    if not _get(config, f"{_REWARD_MODEL}.model_path"):
+        old = _get(config, "reward_model.model.path")
+        ignored = f" (reward_model.model.path={old} is ignored by verl 0.9.1)" if old else ""
+        yield (
+            f"{_REWARD_MODEL}.model_path: no reward model is named{ignored}; set it to the folder or hub name of a "
+            f"generative {settings.verifier.kind.value} model, or use {NODE}.serving=external"
+        )
+    if _get(config, f"{rollout}.skip_tokenizer_init"):
+        yield f"{rollout}.skip_tokenizer_init=True: verl's reward model server needs its tokenizer; set it to False"
+    yield from _lengths(config, settings)
+    yield from _gpus(config, settings)
+
+
+def _lengths(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
+    rollout, verifier = f"{_REWARD_MODEL}.rollout", settings.verifier
+    reply, room = _get(config, f"{rollout}.response_length"), _get(config, f"{rollout}.max_model_len")
+    if verifier.max_tokens is not None and reply is not None and verifier.max_tokens > reply:
+        yield (
+            f"{NODE}.verifier.max_tokens={verifier.max_tokens} is more than {rollout}.response_length={reply}; lower "
+            "the first or raise the second"
+        )
+    if room is not None and verifier.token_limit + (verifier.max_prompt_tokens or 1) > room:
+        yield (
+            f"{rollout}.max_model_len={room} has no room for a prompt beside a reply of "
+            f"{verifier.token_limit} tokens; raise it, or lower {NODE}.verifier.max_tokens and max_prompt_tokens"
+        )
+
+
+def _gpus(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
+    pooled = settings.serving == "pool"
+    group = _REWARD_MODEL if pooled else "trainer"
+    per_node, nodes = _get(config, f"{group}.n_gpus_per_node"), _get(config, f"{group}.nnodes")
+    if pooled:
+        nodes = nodes or 1  # 0 is verl's default and means "no pool"
+    if per_node is None or nodes is None:
+        return
+    rollout = f"{_REWARD_MODEL}.rollout"
+    sizes = {name: _get(config, f"{rollout}.{name}") or 1 for name in _PARALLEL_SIZES}
+    given, replica = per_node * nodes, math.prod(sizes.values())
+    if given < 1 or given % replica:
+        shape = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        yield (
+            f"{group}.n_gpus_per_node={per_node} and nnodes={nodes}: the reward model gets {given} GPUs, which is no "
+            f"multiple of the {replica} that one replica takes ({rollout}: {shape}); change either"
+        )
+
+
+def _function(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
+    path, name = (_get(config, f"reward.custom_reward_function.{key}") for key in ("path", "name"))
+    if path == REWARD_FUNCTION and name != REWARD_FUNCTION_NAME:
+        yield f"reward.custom_reward_function.name={name}: {path} has {REWARD_FUNCTION_NAME}; leave the option out"
+
+
+_PARALLEL_SIZES = ("tensor_model_parallel_size", "data_parallel_size", "pipeline_model_parallel_size")
+_RULES = (_trainer, _algorithm, _serving, _reward_model, _function)
+
+
+def _legacy_keys(config: DictConfig) -> Iterator[tuple[str, str]]:
+    """Old keys that carry a value, with the key that took their place."""
+    for node, new in _LEGACY.items():
+        for key in _leaves(_get(config, node)):
+            old = f"{node}.{key}"
+            yield old, _LEGACY_RENAMED.get(old, f"{new}.{key}")
+
+
+def _leaves(node: Any) -> Iterator[str]:
+    """Dotted keys below `node` that hold a value."""
+    if not isinstance(node, Mapping | DictConfig):
+        return
+    for key, value in node.items():
+        if isinstance(value, DictConfig):
+            yield from (f"{key}.{rest}" for rest in _leaves(value))
+        elif value is not None:
+            yield str(key)
+
+
+def _trainer_mode(config: DictConfig) -> str:
+    """verl's name of the trainer mode, also in a config that `engage` has been over."""
+    return str(_get(config, "trainer.v1.trainer_mode")).removeprefix(TRAINER_PREFIX)
+
+
+def _is_ours(path: Any) -> bool:
+    return isinstance(path, str) and (path + ".").startswith("pkg://verl_spark.")
+
+
+def _get(config: DictConfig, key: str) -> Any:
+    """The value at a dotted key; None if any part is absent or `???`."""
+    return OmegaConf.select(config, key, throw_on_missing=False)

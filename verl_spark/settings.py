@@ -1,0 +1,237 @@
+"""The typed node `reward.spark`: every setting of a run, its default, and how settings depend on each other.
+
+Unknown keys are refused and the object is frozen. What a setting means stands under its field, once; the presets in
+`conf/reward_model` repeat the defaults only to show them in `--cfg job`, and a test compares the two. Checks that
+need the rest of verl's config are in `launch.py`."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from verl_spark.rewards.designs import get_design
+from verl_spark.verification.kinds import Kind
+from verl_spark.verification.policy_format import get_policy_format
+
+NODE = "reward.spark"
+
+_REPLY_TOKENS, _THINKING_REPLY_TOKENS = 4096, 8192  # SPARK: room for a verification, and with a thinking part
+
+
+class SettingsError(ValueError):
+    """The config cannot work. Its text lists every problem found, each with the option and the cure."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("verl-spark refuses this config:\n" + "\n".join(f"  - {problem}" for problem in self.problems))
+
+
+def _named(lookup: Callable[[str], object]) -> AfterValidator:
+    """A name that `lookup` knows; its ValueError, which lists the names, becomes the message."""
+
+    def check(name: str) -> str:
+        lookup(name)
+        return name
+
+    return AfterValidator(check)
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]  # finite: a hung verifier must not hang training
+Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+BaseUrl = Annotated[str, StringConstraints(pattern=r"^https?://")]
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class _Node(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class VerifierSettings(_Node):
+    """How the generative reward model is asked."""
+
+    kind: Kind = Kind.PRM_COT
+    """What the model was trained to write: `orm`, `prm`, `prm_cot` or `think_prm`. It decides prompt and reader."""
+    max_tokens: PositiveInt | None = None
+    """Longest reply; null is 4096, and 8192 for `think_prm`. A reply cut there counts as missing, never as wrong."""
+    max_prompt_tokens: PositiveInt | None = None
+    """Longest prompt that is sent, in the verifier's tokens; a longer one counts as missing without a call. Null: no
+    limit of ours; what the server refuses as too long counts as missing all the same."""
+    temperature: Temperature = 0.0
+    """0 is greedy. Only a greedy verifier's answers are used again for the same prompt and text."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Nucleus of the verifier's sampling; of no effect at temperature 0."""
+    timeout_s: Seconds = 300.0
+    """Seconds for one attempt, queueing in the server included."""
+    deadline_s: Seconds = 600.0
+    """Seconds for one judgement with all its attempts and pauses. After that the reward is missing."""
+    attempts: PositiveInt = 4
+    """Requests for one judgement at most; only faults that can pass (no connection, time-out, 429, 5xx) are retried."""
+    max_concurrency: PositiveInt = 256
+    """Calls in flight of the whole run, over all reward workers and servers."""
+    base_urls: tuple[BaseUrl, ...] = ()
+    """OpenAI-compatible servers of `serving: external`, such as `[http://host:8000/v1]`; they share the calls."""
+    model: str | None = None
+    """Name under which the external servers offer the model."""
+    api_key_env: VariableName | None = None
+    """Name of the environment variable with the external servers' key; the key itself never stands in a config."""
+    seed: int | None = None
+    """Seed sent with every call; null sends none."""
+
+    @property
+    def token_limit(self) -> int:
+        """Longest reply in tokens, with the default resolved."""
+        if self.max_tokens is not None:
+            return self.max_tokens
+        return _THINKING_REPLY_TOKENS if self.kind is Kind.THINK_PRM else _REPLY_TOKENS
+
+
+class SparkSettings(_Node):
+    """The node `reward.spark`."""
+
+    design: Annotated[str, _named(get_design)] = "process_aware"
+    """How a reading becomes a reward. `process_aware`: the verdict, from a verifier that judged each step; `orm`: the
+    verdict of an outcome model; `format`: the format gate alone, no verifier."""
+    policy_format: Annotated[str, _named(get_policy_format)] = "tags"
+    """Text format of the policy: `tags` (think, step and answer tags) or `plain` (a single box, steps by `Step k` or
+    paragraphs)."""
+    policy_prompt: Literal["inject", "as_is"] = "inject"
+    """`inject` adds our format instruction to the last user turn; `as_is` leaves the recipe's prompt alone."""
+    problem_field: str | None = None
+    """Dataset column, or key of `extra_info`, with the problem as the verifier shall see it. Null: the last user turn,
+    before our instruction."""
+    format_gate: bool = True
+    """Whether a response in the wrong format gets 0 without a call. False asks the verifier about every response."""
+    rendering: Literal["stage1", "raw"] = "stage1"
+    """How the verifier sees a solution: `stage1` in numbered steps, as in its training data; `raw` as the policy wrote
+    it."""
+    serving: Literal["pool", "colocate", "external"] = "pool"
+    """Where the verifier runs: on GPUs of its own while rollouts are generated, on the policy's GPUs after them, or on
+    servers that are already up."""
+    max_failed_share: Share = 0.05
+    """Share of a step's judgements that may fail (no answer from the verifier) before the step stops with an error."""
+    max_unreadable_share: Share = 0.2
+    """Share of a step's judgements that may be cut or unreadable before `on_unreadable` applies."""
+    on_unreadable: Literal["warn", "stop"] = "warn"
+    """What happens above `max_unreadable_share`."""
+    verifier: VerifierSettings = VerifierSettings()
+    """How the generative reward model is asked."""
+
+    @property
+    def asks_verifier(self) -> bool:
+        """Whether the design needs a verifier at all."""
+        return bool(get_design(self.design).kinds)
+
+    @model_validator(mode="after")
+    def _relations(self) -> "SparkSettings":
+        if problems := list(self._contradictions()):
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        verifier, design = self.verifier, get_design(self.design)
+        if self.asks_verifier and verifier.kind not in design.kinds:
+            kinds = ", ".join(kind.value for kind in Kind if kind in design.kinds)
+            yield (
+                f"verifier.kind: design={self.design} cannot use the replies of kind={verifier.kind.value}; it needs "
+                f"one of: {kinds}. Set {NODE}.design={_DESIGN_OF[verifier.kind]}, or the kind of your checkpoint"
+            )
+        if verifier.timeout_s > verifier.deadline_s:
+            yield (
+                f"verifier.timeout_s: one attempt may take {verifier.timeout_s:g} s, but a whole judgement only "
+                f"deadline_s={verifier.deadline_s:g} s; lower timeout_s or raise deadline_s"
+            )
+        if self.serving == "external" and self.asks_verifier:
+            if not verifier.base_urls:
+                yield (
+                    "verifier.base_urls: serving=external needs at least one server; set "
+                    f"{NODE}.verifier.base_urls=[http://host:8000/v1]"
+                )
+            if verifier.model is None:
+                yield (
+                    "verifier.model: serving=external needs the name under which the servers offer the model; set "
+                    f"{NODE}.verifier.model=NAME"
+                )
+        if self.serving != "external":
+            for name in ("base_urls", "model", "api_key_env"):
+                if getattr(verifier, name):
+                    yield (
+                        f"verifier.{name}: is read with serving=external only, and serving={self.serving}; set "
+                        f"{NODE}.serving=external or leave verifier.{name} out"
+                    )
+
+    @classmethod
+    def from_config(cls, node: DictConfig | Mapping[str, Any] | None, manager: str | None = None) -> "SparkSettings":
+        """The settings of a config node, missing keys filled in.
+
+        `manager` is a name of `MANAGERS`: without the preset it says which verifier is meant. Raises `SettingsError`
+        with one line for each problem; no value is repeated in it that could be a secret.
+        """
+        plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node or {})
+        try:
+            return cls.model_validate(MANAGERS[manager].complete(plain) if manager else plain)
+        except ValidationError as error:
+            raise SettingsError(_messages(error)) from None
+
+    def to_node(self) -> dict[str, Any]:
+        """The settings as plain values for a config, every key present; `from_config` gives them back."""
+        return self.model_dump(mode="json")
+
+
+class ManagerDefaults(BaseModel):
+    """What a reward manager's name says about the settings."""
+
+    model_config = ConfigDict(frozen=True)
+
+    design: str
+    kinds: tuple[Kind, ...]
+    """Kinds it stands for, the default first; empty if it asks no verifier."""
+
+    def complete(self, node: Any) -> Any:
+        """`node` with this manager's design and kind where it names none."""
+        if not isinstance(node, dict):
+            return node
+        if not self.kinds:
+            return {**node, "design": self.design}
+        verifier = node.get("verifier") or {}
+        if isinstance(verifier, dict):
+            verifier = {"kind": self.kinds[0].value, **verifier}
+        return {"design": self.design, **node, "verifier": verifier}
+
+
+MANAGERS: Mapping[str, ManagerDefaults] = MappingProxyType(
+    {
+        "spark_prmcot": ManagerDefaults(design="process_aware", kinds=(Kind.PRM_COT, Kind.THINK_PRM)),
+        "spark_prm": ManagerDefaults(design="process_aware", kinds=(Kind.PRM,)),
+        "spark_orm": ManagerDefaults(design="orm", kinds=(Kind.ORM,)),
+        "spark_format": ManagerDefaults(design="format", kinds=()),
+    }
+)
+"""The names of `reward.reward_manager.name` that are ours."""
+
+_DESIGN_OF = {kind: manager.design for manager in MANAGERS.values() for kind in manager.kinds}
+
+
+def _messages(error: ValidationError) -> Iterator[str]:
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        where = ".".join((NODE, *(str(part) for part in fault["loc"])))
+        if fault["type"] == "extra_forbidden":
+            parent = VerifierSettings if "verifier" in fault["loc"][:-1] else SparkSettings
+            yield f"{where}: there is no such setting; the settings here are: {', '.join(parent.model_fields)}"
+            continue
+        text = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "value_error" and not fault["loc"]:  # relations name their own key
+            yield from (f"{NODE}.{line}" for line in text.split("\n"))
+        else:
+            yield f"{where}: {text}"
