@@ -1,0 +1,61 @@
+"""Command-line overrides and process environment with which `verl.trainer.main_ppo` (verl 0.9.1) runs on the CPU."""
+
+_ATTENTION = "override_config.attn_implementation=sdpa"
+
+CPU_OVERRIDES: tuple[str, ...] = (
+    # verl's automatic choice of the device leaves "cpu" out, so that the default "cuda" would stay.
+    "trainer.device=cpu",
+    # The resource check counts GPUs; these are logical ones, two leave room for a reward model in its own pool. Every
+    # worker also reserves CPUs that Ray only counts.
+    "+ray_kwargs.ray_init.num_gpus=2",
+    "ray_kwargs.ray_init.num_cpus=16",
+    "+ray_kwargs.ray_init.include_dashboard=False",
+    # FSDP1 refuses modules on the CPU (sync_module_states); the reference model follows the actor.
+    "actor_rollout_ref.actor.strategy=fsdp2",
+    "critic.strategy=fsdp2",
+    # Flash attention needs CUDA, and with it the packed (unpadded) input.
+    f"+actor_rollout_ref.model.{_ATTENTION}",
+    f"+critic.model.{_ATTENTION}",
+    "actor_rollout_ref.model.use_remove_padding=False",
+    "critic.model.use_remove_padding=False",
+    # Compiling costs minutes here; recomputing activations saves memory that small models do not need.
+    "actor_rollout_ref.actor.use_torch_compile=False",
+    "actor_rollout_ref.actor.fsdp_config.use_torch_compile=False",
+    "critic.fsdp.use_torch_compile=False",
+    "actor_rollout_ref.model.enable_gradient_checkpointing=False",
+    "critic.model.enable_gradient_checkpointing=False",
+    # vLLM's CPU worker has no CUDA graphs and no sleep mode (its config refuses it); one process per engine is enough,
+    # see PlatformCPU.rollout_env_vars.
+    *(
+        override.format(rollout)
+        for rollout in ("actor_rollout_ref.rollout", "reward.reward_model.rollout")
+        for override in (
+            "{}.enforce_eager=True",
+            "{}.free_cache_engine=False",
+            "+{}.enable_sleep_mode=False",
+            "{}.tensor_model_parallel_size=1",
+            "+{}.engine_kwargs.vllm.distributed_executor_backend=uni",
+        )
+    ),
+    # Weights travel through a shared-memory bucket of this size in MB, which must hold the largest tensor; the default
+    # is 2048.
+    "actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes=64",
+    # One helper process of each kind: the defaults are 8, made for a node with many cores. Each costs seconds of
+    # start-up and about 0.4 GB.
+    "actor_rollout_ref.rollout.agent.num_workers=1",
+    "reward.num_workers=1",
+    "transfer_queue.backend.SimpleStorage.num_data_storage_units=1",
+    "data.dataloader_num_workers=0",
+)
+
+
+def environment(threads: int = 2) -> dict[str, str]:
+    """Variables for the driver's environment, which a Ray started by it hands to every worker.
+
+    `threads` is the number of cores each of trainer and engine may use; they take turns.
+    """
+    return {
+        "VERL_PLATFORM": "cpu",
+        "OMP_NUM_THREADS": str(threads),
+        "HF_HUB_OFFLINE": "1",  # models and tokenizers are local folders
+    }
