@@ -1,0 +1,99 @@
+"""What happens to a prompt between verl's dataset and its rollout.
+
+An existing recipe does not ask for our text format, so the instruction is added to its last user turn. Beside the
+prompt travels a note in `extra_info`, the one field that verl carries to every reward path: the problem as it
+stood before, and whether the row is validation (a property of the call, which verl does not pass on)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from verl_spark.settings import SparkSettings
+from verl_spark.verification.policy_format import get_policy_format
+
+_PROBLEM, _VALIDATION = "spark_problem", "spark_validation"
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a reward needs to know of a prompt and cannot see in it."""
+
+    problem: str
+    validation: bool
+
+
+def note_of(fields: Mapping[str, Any]) -> Note:
+    """The note of a row that `PromptPreparer` made. Raises `KeyError` with the cure when there is none."""
+    extra = fields.get("extra_info")
+    if not isinstance(extra, Mapping) or _PROBLEM not in extra:
+        raise KeyError(
+            "extra_info holds no SPARK note: the row did not come through the trainer hook's data loader. "
+            "An agent loop or a custom sampler that rebuilds rows must keep `extra_info`."
+        )
+    return Note(str(extra[_PROBLEM]), bool(extra[_VALIDATION]))
+
+
+def reference_of(fields: Mapping[str, Any]) -> str:
+    """The reference answer of a validation row, where verl keeps it. Raises `ValueError` when there is none.
+
+    Only validation asks for it; a training row needs none and none is looked at.
+    """
+    try:
+        reference = fields["reward_model"]["ground_truth"]
+    except (KeyError, TypeError):
+        reference = None
+    if reference is None:
+        raise ValueError(
+            "a validation row has no reward_model.ground_truth, which the rule-based checker needs: add it to "
+            "data.val_files, or validate not at all with trainer.test_freq=-1 and trainer.val_before_train=False"
+        )
+    return str(reference)
+
+
+class PromptPreparer:
+    """A collate function around verl's own: adds the instruction and the note to every row of a batch.
+
+    A class, not a closure: data loader workers pickle it.
+    """
+
+    def __init__(
+        self, inner: Callable[[list[dict[str, Any]]], dict[str, Any]], settings: SparkSettings, validation: bool
+    ) -> None:
+        self.inner = inner
+        self.settings = settings
+        self.validation = validation
+        self.instruction = instruction_of(settings)
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """verl's batch dictionary of `rows`. Raises `ValueError` naming the row's index and the missing thing."""
+        return self.inner([self._prepare(row) for row in rows])
+
+    def _prepare(self, row: dict[str, Any]) -> dict[str, Any]:
+        where = f"{'validation' if self.validation else 'training'} row with index {row.get('index', '?')}"
+        if "raw_prompt" not in row:
+            raise ValueError(f"{where}: no `raw_prompt`; a custom dataset class must give the chat messages under it")
+        messages = [dict(message) for message in row["raw_prompt"]]
+        last = next((m for m in reversed(messages) if m.get("role") == "user"), None)
+        if last is None or not isinstance(last.get("content"), str):
+            raise ValueError(f"{where}: the prompt has no user turn in plain text, which SPARK needs")
+        extra = dict(row.get("extra_info") or {})
+        problem = self._problem(row, extra, last["content"], where)
+        if self.instruction:
+            last["content"] = f"{last['content']}\n\n{self.instruction}"
+        return {**row, "raw_prompt": messages, "extra_info": {**extra, _PROBLEM: problem, _VALIDATION: self.validation}}
+
+    def _problem(self, row: Mapping[str, Any], extra: Mapping[str, Any], user_turn: str, where: str) -> str:
+        name = self.settings.problem_field
+        if name is None:
+            return user_turn
+        value = row.get(name, extra.get(name))
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError(
+                f"{where}: reward.spark.problem_field={name} is neither a text column nor a text key of extra_info"
+            )
+        return value
+
+
+def instruction_of(settings: SparkSettings) -> str:
+    """The instruction that is added to the policy's prompt; empty with `policy_prompt: as_is`."""
+    return get_policy_format(settings.policy_format).instruction() if settings.policy_prompt == "inject" else ""

@@ -1,0 +1,71 @@
+"""verl's reward managers of this package (hook: `verl.experimental.reward_loop.reward_manager.register`).
+
+`run_single` is called for one rollout at a time, while others still generate; it holds no state but the scorer.
+Whether a rollout is training or validation, and the problem as it stood before our format instruction, come with
+the row: `verl_spark.rl.prompts` puts them there."""
+
+from typing import Any
+
+from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
+
+from verl_spark.rl.judge_actor import RemoteJudge
+from verl_spark.rl.prompts import note_of, reference_of
+from verl_spark.rl.scoring import Scorer
+from verl_spark.settings import SparkSettings
+
+
+class SparkRewardManager(RewardManagerBase):  # type: ignore[misc]
+    """Asks the run's generative verifier; `reward.spark` says which and how."""
+
+    def __init__(
+        self,
+        config: Any,
+        tokenizer: Any,
+        compute_score: Any,
+        reward_router_address: str | None = None,
+        reward_model_tokenizer: Any = None,
+    ) -> None:
+        super().__init__(config, tokenizer, compute_score)
+        # The router's address is not used: it hides status codes and admits 256 calls, so the judge talks to the
+        # servers themselves.
+        settings = SparkSettings.from_config(config.reward.spark)
+        self._scorer = Scorer(settings, RemoteJudge(), reward_model_tokenizer)
+
+    async def run_single(self, data: Any) -> dict[str, Any]:
+        """The reward of the last output of one session, as verl's reward loop wants it."""
+        item = data[-1:][0]
+        length = item.batch["responses"].shape[-1]
+        n_tokens = int(item.batch["attention_mask"][-length:].sum())
+        response = self.tokenizer.decode(item.batch["responses"][:n_tokens], skip_special_tokens=True)
+        fields = item.non_tensor_batch
+        note = note_of(fields)
+        if note.validation:
+            row = await self._scorer.validate(response, reference_of(fields))
+        else:
+            row = await self._scorer.train(response, note.problem)
+        return {"reward_score": row["spark_reward"], "reward_extra_info": row}
+
+
+class SparkPrmCot(SparkRewardManager):
+    """A generative PRM that reasons about each step, then marks it, then gives its verdict."""
+
+
+class SparkPrm(SparkRewardManager):
+    """A generative PRM that marks each step, then gives its verdict."""
+
+
+class SparkOrm(SparkRewardManager):
+    """A generative outcome reward model that answers Yes or No."""
+
+
+class SparkFormat(SparkRewardManager):
+    """The format gate alone as reward: a control arm that asks no verifier."""
+
+
+MANAGERS: dict[str, type[SparkRewardManager]] = {
+    "spark_prmcot": SparkPrmCot,
+    "spark_prm": SparkPrm,
+    "spark_orm": SparkOrm,
+    "spark_format": SparkFormat,
+}
+"""Names as in `reward.reward_manager.name`. verl wants a class each; what differs is in `reward.spark`."""

@@ -1,0 +1,118 @@
+"""The row of numbers that every rollout carries: fixed keys, all floats, the same on every path.
+
+verl takes the names of its extra reward fields from the first sample and looks them up in all of them, so a key
+that is missing once loses a column or ends the step. NaN means "not known here" and never a zero; whoever
+averages leaves it out. What a metric derived from these means is said in `verl_spark.rl.metrics`."""
+
+import math
+from collections.abc import Mapping
+
+from verl_spark.rewards.designs import Scored, State
+from verl_spark.verification.gate import Gate, GateReason
+from verl_spark.verifier.outcome import Cause, Judged, Outcome
+
+NAN = math.nan
+
+GATE_KEYS = {reason: f"spark_gate_{reason.value}" for reason in GateReason if reason is not GateReason.OK}
+CAUSE_KEYS = {cause: f"spark_{cause.value}" for cause in Cause}
+
+KEYS: tuple[str, ...] = (
+    "acc",  # rule-based checker; validation only
+    "spark_reward",  # the reward; 0 where it is missing, and then `spark_missing` is 1
+    "spark_validation",
+    "spark_scored",  # has a reward from a verdict (known ones included) or from a design that asks nobody
+    "spark_missing",  # has no reward: outside the group's statistics, advantage zero
+    "spark_gated",  # refused before the call: reward zero
+    *GATE_KEYS.values(),  # what the gate found, also when it is switched off
+    *CAUSE_KEYS.values(),  # why a verdict is missing
+    "spark_step_mismatch",
+    "spark_step_limit",
+    "spark_called",  # a call was made for this rollout
+    "spark_cached",  # a call was saved: the same question was known or under way
+    "spark_verdict",
+    "spark_steps",  # the policy's own step count
+    "spark_steps_correct",  # share of steps marked correct
+    "spark_inconsistent",  # verdict and marks contradict each other
+    "spark_neutralised",  # contract markers found in the solution
+    "spark_prompt_tokens",
+    "spark_completion_tokens",
+    "spark_verifier_seconds",
+    "spark_attempts",
+)
+_COUNTS = frozenset(KEYS) - {"acc", "spark_verdict", "spark_steps", "spark_steps_correct", "spark_inconsistent"}
+
+TRAINING_KEYS = frozenset(KEYS) - {"acc", *GATE_KEYS.values()}
+"""Fields that say something of training rollouts only."""
+
+Row = dict[str, float]
+
+
+def empty_row() -> Row:
+    """A row in which nothing has happened: counts are 0, measurements NaN."""
+    return {key: 0.0 if key in _COUNTS else NAN for key in KEYS}
+
+
+def validation_row(correct: bool, gate: Gate) -> Row:
+    """The row of a validation response, judged by the rule-based checker alone."""
+    row = empty_row()
+    row["acc"] = row["spark_reward"] = float(correct)
+    row["spark_validation"] = 1.0
+    _note_gate(row, gate)
+    return row
+
+
+def training_row(
+    gate: Gate, scored: Scored, n_steps: int | None, neutralised: int, outcome: Outcome | None, cached: bool
+) -> Row:
+    """The row of a training rollout; exactly one of scored, missing and gated is 1.
+
+    `outcome` is None when no verifier was asked, which is either a refusal or a design that needs none.
+    """
+    row = empty_row()
+    _note_gate(row, gate)
+    row["spark_neutralised"] = float(neutralised)
+    row["spark_step_mismatch"] = float(scored.state is State.STEP_MISMATCH)
+    row["spark_step_limit"] = float(scored.state is State.STEP_LIMIT)
+    if n_steps is not None:
+        row["spark_steps"] = float(n_steps)
+    if scored.reward is None:
+        row["spark_missing"] = 1.0
+    else:
+        row["spark_reward"] = scored.reward
+        refused = outcome is None and scored.state in (State.FORMAT_INVALID, State.STEP_LIMIT)
+        row["spark_gated" if refused else "spark_scored"] = 1.0
+    if outcome is not None:
+        _note_outcome(row, outcome, cached)
+    return row
+
+
+def _note_gate(row: Row, gate: Gate) -> None:
+    if gate.reason is not GateReason.OK:
+        row[GATE_KEYS[gate.reason]] = 1.0
+
+
+def _note_outcome(row: Row, outcome: Outcome, cached: bool) -> None:
+    row["spark_cached"] = float(cached)
+    row["spark_called"] = float(outcome.cost.attempts > 0 or (not cached and not _never_sent(outcome)))
+    row["spark_prompt_tokens"] = float(outcome.cost.prompt_tokens)
+    row["spark_completion_tokens"] = float(outcome.cost.completion_tokens)
+    row["spark_verifier_seconds"] = outcome.cost.seconds
+    row["spark_attempts"] = float(outcome.cost.attempts)
+    if isinstance(outcome, Judged):
+        reading = outcome.reading
+        row["spark_verdict"] = float(bool(reading.outcome))
+        if reading.consistent is not None:
+            row["spark_inconsistent"] = float(not reading.consistent)
+        if reading.steps:
+            row["spark_steps_correct"] = sum(reading.steps) / len(reading.steps)
+    else:
+        row[CAUSE_KEYS[outcome.cause]] = 1.0
+
+
+def _never_sent(outcome: Outcome) -> bool:
+    return not isinstance(outcome, Judged) and outcome.cause is Cause.TOO_LONG
+
+
+def is_missing(row: Mapping[str, float]) -> bool:
+    """Whether the rollout has no reward; one written by another reward function always has one."""
+    return row.get("spark_missing", 0.0) == 1.0

@@ -1,0 +1,67 @@
+"""From the text of one rollout to its reward: gate, render, one question, read, design.
+
+Once through each room and no way back: nothing is read twice, nothing is rendered twice, and no call is made for
+a reward that the gate already settled. Plain asyncio without Ray, so that a test or a script can call it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from verl_spark.rewards.designs import get_design
+from verl_spark.rewards.rule import AnswerChecker
+from verl_spark.rl.row import Row, training_row, validation_row
+from verl_spark.settings import SparkSettings
+from verl_spark.verification.policy_format import get_policy_format
+from verl_spark.verification.prompts import verifier_message
+from verl_spark.verification.rendering import render
+from verl_spark.verifier.chat import chat_token_ids, without_control_strings
+from verl_spark.verifier.judge import Answer, Question
+from verl_spark.verifier.outcome import Cause, Judged, Undecided
+
+Ask = Callable[[Question], Awaitable[Answer]]
+
+
+@dataclass
+class Scorer:
+    """Scores rollouts under `settings`.
+
+    `ask` sends a question to the judge of the run. With `tokenizer`, the verifier's prompt travels as token ids;
+    without one (an external server) as text with control strings broken up.
+    """
+
+    settings: SparkSettings
+    ask: Ask
+    tokenizer: Any = None
+
+    def __post_init__(self) -> None:
+        self._format = get_policy_format(self.settings.policy_format)
+        self._design = get_design(self.settings.design)
+        self._checker = AnswerChecker()
+
+    async def train(self, response: str, problem: str) -> Row:
+        """The row of a training rollout. `response` is the full decoded text, without special tokens."""
+        gate = self._format.check(response)
+        valid = gate.valid or not self.settings.format_gate
+        rendered = render(response, self._format, self.settings.rendering)
+        decided = self._design.before_call(valid, rendered.n_steps)
+        if decided is not None:
+            return training_row(gate, decided, rendered.n_steps, rendered.neutralised, None, cached=False)
+        answer = await self._judged(verifier_message(self.settings.verifier.kind, problem, rendered.text))
+        reading = answer.outcome.reading if isinstance(answer.outcome, Judged) else None
+        scored = self._design.score(valid, rendered.n_steps, reading)
+        return training_row(gate, scored, rendered.n_steps, rendered.neutralised, answer.outcome, answer.cached)
+
+    async def validate(self, response: str, reference: str) -> Row:
+        """The row of a validation response: the rule-based checker against `reference`, never the verifier."""
+        correct = await self._checker.is_correct(response, reference, self._format.answer(response))
+        return validation_row(correct, self._format.check(response))
+
+    async def _judged(self, message: str) -> Answer:
+        kind = self.settings.verifier.kind
+        if self.tokenizer is None:
+            return await self.ask(Question(without_control_strings(message), kind))
+        ids = chat_token_ids(self.tokenizer, message)
+        limit = self.settings.verifier.max_prompt_tokens
+        if limit is not None and len(ids) > limit:
+            return Answer(Undecided(Cause.TOO_LONG, f"{len(ids)} tokens, the limit is {limit}"))
+        return await self.ask(Question(tuple(ids), kind))

@@ -1,0 +1,271 @@
+"""The trainer hook: verl's own trainers, with what SPARK needs around four of their methods.
+
+verl 0.9.1 has no hook to (a) leave a rollout out of its group, (b) put reward fields into training metrics,
+(c) pass the data source, the reference and the kind of call to a colocated reward model, (d) prepare prompts
+whatever dataset the recipe uses. A registered subclass does all four (`verl.trainer.ppo.v1.register_trainer`);
+estimators, sampling, updates and checkpoints stay verl's."""
+
+import json
+import logging
+import math
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transfer_queue as tq
+from omegaconf import open_dict
+from verl.trainer.ppo.v1 import PPOTrainer, PPOTrainerColocateAsync, PPOTrainerSync, register_trainer
+from verl.utils import tensordict_utils as tu
+
+from verl_spark.rewards.credit import GROUPED, sits_out
+from verl_spark.rl.guard import watch
+from verl_spark.rl.judge_actor import start_judge
+from verl_spark.rl.metrics import step_metrics
+from verl_spark.rl.prompts import PromptPreparer, instruction_of
+from verl_spark.rl.row import KEYS, TRAINING_KEYS, Row, is_missing
+from verl_spark.settings import SparkSettings
+
+logger = logging.getLogger(__name__)
+logger.setLevel(logging.INFO)
+
+SETTINGS_FILE = "spark.json"
+"""In every checkpoint folder: the settings it was trained with."""
+
+
+class SparkHook(PPOTrainer):  # type: ignore[misc]
+    """Mixed in before one of verl's v1 trainers; `verl_mode` is the mode that trainer is registered under."""
+
+    verl_mode: str
+
+    def __init__(self, config: Any) -> None:
+        with open_dict(config):
+            config.trainer.v1.trainer_mode = self.verl_mode  # verl branches on its own names in many places
+        self.spark = SparkSettings.from_config(config.reward.spark)
+        self._rows: dict[str, Row] = {}
+        super().__init__(config)
+
+    # ---- set-up
+
+    def _init_dataloader(self) -> None:
+        """Adds the instruction to prompts; verl's filter for overlong prompts leaves room for it."""
+        data = self.config.data
+        room = len(self.tokenizer(instruction_of(self.spark))["input_ids"]) if instruction_of(self.spark) else 0
+        limit = data.max_prompt_length
+        if room >= limit:
+            raise ValueError(
+                f"data.max_prompt_length={limit} leaves no room for a problem beside the format instruction of "
+                f"{room} tokens: raise it, or set reward.spark.policy_prompt=as_is if your prompts ask for the format"
+            )
+        with open_dict(self.config):
+            data.max_prompt_length = limit - room
+        super()._init_dataloader()
+        with open_dict(self.config):
+            data.max_prompt_length = limit
+        for loader, validation in ((self.train_dataloader, False), (self.val_dataloader, True)):
+            loader.collate_fn = PromptPreparer(loader.collate_fn, self.spark, validation)
+
+    def _setup(self) -> None:
+        super()._setup()
+        if not self.spark.asks_verifier:
+            return
+        verifier = self.spark.verifier
+        if self.spark.serving == "external":
+            urls, model = list(verifier.base_urls), str(verifier.model)
+        else:
+            addresses = self.reward_loop_manager.reward_model_manager.server_addresses
+            urls = [f"http://{address}/v1" for address in addresses]
+            model = self.config.reward.reward_model.model_path
+        api_key = os.environ.get(verifier.api_key_env) if verifier.api_key_env else None
+        self._judge = start_judge(self.spark, urls, model, api_key)
+        logger.info("SPARK asks %s (%s) at %s", model, verifier.kind.value, ", ".join(urls))
+
+    # ---- checkpoints
+
+    def _save_checkpoint(self) -> None:
+        folder = self._step_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SETTINGS_FILE).write_text(json.dumps(self.spark.model_dump(mode="json"), indent=2))
+        super()._save_checkpoint()
+
+    def _load_checkpoint(self) -> None:
+        super()._load_checkpoint()
+        if self.global_steps == 0:
+            return
+        trainer = self.config.trainer
+        given = trainer.resume_mode == "resume_path"
+        folder = Path(trainer.resume_from_path if given else self._step_folder())
+        stored = folder / SETTINGS_FILE
+        if not stored.exists():
+            logger.warning("%s has no %s: it was trained without SPARK, which now takes over", folder, SETTINGS_FILE)
+            return
+        changes = differences(json.loads(stored.read_text()), self.spark.model_dump(mode="json"))
+        if changes:
+            raise ValueError(
+                f"{folder} was trained with other settings: {'; '.join(changes)}. Restore them to resume, or start "
+                f"anew with trainer.resume_mode=disable; to go on with the new ones on purpose, delete {stored}"
+            )
+
+    def _step_folder(self) -> Path:
+        return Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
+
+    # ---- a step
+
+    def on_step_begin(self) -> None:
+        """Forgets the rows of the last step, which its dump has written."""
+        self._rows = {}
+        super().on_step_begin()
+
+    def _compute_reward_colocate(self, batch: Any, metrics: dict[str, Any] | None = None) -> Any:
+        """Gives the reward model what the streaming path gives it, and keeps its rows where that path keeps them."""
+        manager = self.reward_loop_manager
+        score = manager.compute_rm_score
+        rows: list[Row] = []
+
+        def with_fields(data: Any) -> Any:
+            names = {"extra_info", "reward_model", "data_source", "uid"}
+            fields = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=list(names))
+            for name in names & fields.keys():
+                data.non_tensor_batch[name] = _objects(fields[name])
+            try:
+                result = score(data)
+            except BaseException:
+                manager.reward_model_manager.sleep()  # verl leaves it awake, holding the memory of the policy
+                raise
+            keys = result.meta_info["reward_extra_keys"]
+            rows.extend({k: float(result.non_tensor_batch[k][i]) for k in keys} for i in range(len(data)))
+            result.meta_info["reward_extra_keys"] = []  # verl would write a column each, which nothing reads
+            return result
+
+        manager.compute_rm_score = with_fields
+        try:
+            batch = super()._compute_reward_colocate(batch, metrics)
+        finally:
+            manager.compute_rm_score = score
+        stored = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"])
+        extra = [
+            {**old, "reward_extra_info": row} for old, row in zip(_objects(stored["extra_fields"]), rows, strict=True)
+        ]
+        _put(batch, {"extra_fields": extra})
+        return batch
+
+    def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        """verl's estimator over the rollouts that have a reward; the others get zero on every token."""
+        fields = ["uid", "extra_fields", "response_mask", "rm_scores"]
+        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
+        uids = [str(uid) for uid in _objects(data["uid"])]
+        rows: list[Row] = [extra["reward_extra_info"] for extra in _objects(data["extra_fields"])]
+        padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
+        real = [row for row, pad in zip(rows, padding, strict=True) if not pad]
+        metrics.update(step_metrics(real))
+        watch(real, self.spark)
+        self._rows.update(zip(batch.keys, rows, strict=True))
+
+        scores = [float(score.sum()) for score in data["rm_scores"].unbind()]
+        rewards = [
+            None if pad or is_missing(row) else score for row, score, pad in zip(rows, scores, padding, strict=True)
+        ]
+        grouped = self.config.algorithm.adv_estimator in GROUPED and not self.config.algorithm.use_kl_in_reward
+        out = sits_out(uids, rewards, grouped)
+        if not any(out):
+            return super()._compute_advantage(batch, metrics)
+
+        # For verl's estimators: a group of its own, and no token that the whitening of a batch could count. With all
+        # of them out there is nothing to whiten, and verl refuses a batch without a token.
+        masks = list(data["response_mask"].unbind())
+        hidden = [o and not grouped and not all(out) for o in out]
+        sums = list(data["rm_scores"].unbind())
+        _put(
+            batch,
+            {
+                "uid": [f"out{uuid.uuid4().hex}" if o else uid for uid, o in zip(uids, out, strict=True)],
+                "response_mask": [torch.zeros_like(m) if h else m for m, h in zip(masks, hidden, strict=True)],
+                "rm_scores": [torch.zeros_like(s) if o else s for s, o in zip(sums, out, strict=True)],
+            },
+        )
+        batch = super()._compute_advantage(batch, metrics)
+        names = ["advantages", "returns", "response_mask"] + (["values"] if self.use_critic else [])
+        data_after = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=names)
+        after = {name: list(data_after[name].unbind()) for name in names}
+        # A critic learns nothing from a rollout without a reward: its return is what it predicted.
+        idle_returns = after["values"] if self.use_critic else [torch.zeros_like(r) for r in after["returns"]]
+        _put(
+            batch,
+            {
+                "uid": uids,
+                "rm_scores": sums,
+                "response_mask": [
+                    old if h else new for old, new, h in zip(masks, after["response_mask"], hidden, strict=True)
+                ],
+                "advantages": [torch.zeros_like(a) if o else a for a, o in zip(after["advantages"], out, strict=True)],
+                "returns": [idle if o else r for idle, r, o in zip(idle_returns, after["returns"], out, strict=True)],
+            },
+        )
+        return batch
+
+    # ---- what verl writes down
+
+    def _dump_generations(
+        self, inputs: Any, outputs: Any, gts: Any, scores: Any, reward_extra_infos_dict: Any, dump_path: Any
+    ) -> None:
+        """Adds the rows to the dump of training rollouts, where verl leaves extra fields out; null is "not known"."""
+        if dump_path == self.config.trainer.get("rollout_data_dir"):
+            rows = [self._rows[key] for key in reward_extra_infos_dict["uid"]]
+            known = {key: [None if math.isnan(row[key]) else row[key] for row in rows] for key in KEYS}
+            reward_extra_infos_dict = {**reward_extra_infos_dict, **known}
+        super()._dump_generations(inputs, outputs, gts, scores, reward_extra_infos_dict, dump_path)
+
+    def _val_metrics_update(
+        self, data_sources: Any, sample_uids: Any, reward_extra_infos_dict: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Keeps verl from averaging fields that say nothing of a validation response: no verifier was asked."""
+        fields = {key: values for key, values in reward_extra_infos_dict.items() if key not in TRAINING_KEYS}
+        return super()._val_metrics_update(data_sources, sample_uids, fields, *args, **kwargs)
+
+
+def differences(stored: dict[str, Any], current: dict[str, Any], prefix: str = "reward.spark") -> list[str]:
+    """`key: stored value, now current value` for every setting in which two setting dictionaries differ."""
+    found = []
+    for key in sorted(stored.keys() | current.keys()):
+        old, new = stored.get(key), current.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += differences(old, new, f"{prefix}.{key}")
+        elif old != new:
+            found.append(f"{prefix}.{key}: {old!r}, now {new!r}")
+    return found
+
+
+def _objects(column: Any) -> list[Any]:
+    """The Python objects of a non-tensor TransferQueue column, whatever container the backend gave it."""
+    return [getattr(item, "data", item) for item in (column.tolist() if hasattr(column, "tolist") else column)]
+
+
+def _put(batch: Any, columns: dict[str, list[Any]]) -> None:
+    """Writes columns of a batch back to TransferQueue; tensors of unequal length as a nested tensor."""
+    fields = {
+        name: torch.nested.as_nested_tensor(values, layout=torch.jagged)
+        if isinstance(values[0], torch.Tensor)
+        else np.array([*values, None], dtype=object)[:-1]  # the None keeps numpy from looking inside
+        for name, values in columns.items()
+    }
+    tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=tu.get_tensordict(fields))
+
+
+class SparkTrainerSync(SparkHook, PPOTrainerSync):  # type: ignore[misc]
+    """verl's synchronous trainer with the hook."""
+
+    verl_mode = "sync"
+
+
+class SparkTrainerColocateAsync(SparkHook, PPOTrainerColocateAsync):  # type: ignore[misc]
+    """verl's colocated asynchronous trainer with the hook."""
+
+    verl_mode = "colocate_async"
+
+
+def register() -> None:
+    """Registers the trainers under `spark_` + verl's name, as `verl_spark.launch.engage` writes it."""
+    for trainer in (SparkTrainerSync, SparkTrainerColocateAsync):
+        register_trainer(f"spark_{trainer.verl_mode}")(trainer)
