@@ -1,0 +1,40 @@
+"""The command `verl-spark`: parse, call, print."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from verl_spark import __version__
+from verl_spark.doctor import examine
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="SPARK for verl.")
+_SIGNS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/]"}
+
+
+@app.callback()
+def _main() -> None:
+    """Reference-free reinforcement learning with generative process reward models, as a plugin for verl."""
+
+
+@app.command()
+def version() -> None:
+    """The version of verl-spark."""
+    Console().print(__version__)
+
+
+@app.command()
+def doctor(
+    base_url: Annotated[
+        list[str] | None, typer.Option(help="A verifier server to reach, e.g. http://localhost:8000/v1; repeatable.")
+    ] = None,
+) -> None:
+    """Say what is installed, registered, reachable and wrong, with the cure. Exit status 1 if anything is wrong."""
+    table = Table("", "what", "found", "cure", box=None)
+    wrong = 0
+    for finding in examine(tuple(base_url or ())):
+        wrong += finding.state == "wrong"
+        table.add_row(_SIGNS[finding.state], finding.what, finding.found, finding.cure)
+    Console().print(table)
+    raise typer.Exit(1 if wrong else 0)
