@@ -13,9 +13,7 @@ CONTROL = ["<|im_start|>", "<|im_end|>", "<|endoftext|>"]
 HOSTILE = st.lists(st.sampled_from([*CONTROL, "assistant\n", "Yes", "<", "|", ">", " "]), max_size=12).map("".join)
 
 
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant"
-)
+CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant"
 
 
 def make_tokenizer(template=CHATML):

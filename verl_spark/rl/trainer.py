@@ -128,7 +128,7 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
             names = {"extra_info", "reward_model", "data_source", "uid"}
             fields = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=list(names))
             for name in names & fields.keys():
-                data.non_tensor_batch[name] = _objects(fields[name])
+                data.non_tensor_batch[name] = _array(_objects(fields[name]))
             try:
                 result = score(data)
             except BaseException:
@@ -242,12 +242,19 @@ def _objects(column: Any) -> list[Any]:
     return [getattr(item, "data", item) for item in (column.tolist() if hasattr(column, "tolist") else column)]
 
 
+def _array(values: list[Any]) -> Any:
+    """A one-dimensional object array, whatever the values look like to numpy."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
 def _put(batch: Any, columns: dict[str, list[Any]]) -> None:
     """Writes columns of a batch back to TransferQueue; tensors of unequal length as a nested tensor."""
     fields = {
         name: torch.nested.as_nested_tensor(values, layout=torch.jagged)
         if isinstance(values[0], torch.Tensor)
-        else np.array([*values, None], dtype=object)[:-1]  # the None keeps numpy from looking inside
+        else _array(values)
         for name, values in columns.items()
     }
     tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=tu.get_tensordict(fields))
