@@ -1,12 +1,14 @@
 """The command `verl-spark`: parse, call, print."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from verl_spark import __version__
+from verl_spark import __version__, reference
 from verl_spark.doctor import examine
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="SPARK for verl.")
@@ -35,6 +37,25 @@ def doctor(
     wrong = 0
     for finding in examine(tuple(base_url or ())):
         wrong += finding.state == "wrong"
-        table.add_row(_SIGNS[finding.state], finding.what, finding.found, finding.cure)
+        table.add_row(_SIGNS[finding.state], *map(escape, (finding.what, finding.found, finding.cure)))
     Console().print(table)
     raise typer.Exit(1 if wrong else 0)
+
+
+@app.command()
+def settings() -> None:
+    """Every setting below `reward.spark`, its default and what it means."""
+    _show(reference.settings(), "reward.spark.…", "default", "meaning")
+
+
+@app.command()
+def metrics() -> None:
+    """Every metric that a training step reports, and what it means."""
+    _show(((name, meaning) for name, _, meaning in reference.metrics()), "metric", "meaning")
+
+
+def _show(rows: Iterable[tuple[str, ...]], *heads: str) -> None:
+    table = Table(*heads, box=None)
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    Console().print(table)

@@ -1,0 +1,49 @@
+"""Every setting and every metric, read from the code: the command line prints them, the documents quote them."""
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from verl_spark.rl.metrics import METRICS
+from verl_spark.settings import SparkSettings
+
+
+class Entry(NamedTuple):
+    """A named thing, its default as one would type it (empty for a metric), and its meaning in a sentence or two."""
+
+    name: str
+    default: str
+    meaning: str
+
+
+def settings(model: type[BaseModel] = SparkSettings, prefix: str = "") -> Iterator[Entry]:
+    """The settings below `reward.spark` in the order of the code, nested ones with a dotted name."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from settings(field.annotation, f"{prefix}{name}.")
+        else:
+            yield Entry(prefix + name, _typed(field.default), " ".join((field.description or "").split()))
+
+
+def metrics() -> Iterator[Entry]:
+    """The metrics of a training step."""
+    for name, meaning in METRICS.items():
+        yield Entry(name, "", meaning)
+
+
+def markdown(entries: Iterator[Entry], *heads: str) -> str:
+    """A Markdown table of entries; with two heads the defaults are left out."""
+    width = len(heads)
+    rows = [(f"`{name}`", *([f"`{default}`"] if width == 3 else []), meaning) for name, default, meaning in entries]
+    lines = [heads, tuple("---" for _ in heads), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def _typed(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, Enum):
+        return str(value.value)
+    return "[]" if value == () else str(value)
