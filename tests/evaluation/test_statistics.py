@@ -1,0 +1,43 @@
+"""Intervals: where they lie, what narrows them, what they refuse."""
+
+import numpy as np
+import pytest
+
+from verl_spark.evaluation.statistics import estimate, paired_difference
+
+
+def test_the_interval_holds_the_mean_and_is_about_as_wide_as_theory_says():
+    values = [1.0] * 250 + [0.0] * 250
+    found = estimate(values)
+    assert found.mean == 0.5
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * 0.5 / np.sqrt(500), rel=0.05)
+
+
+def test_pairing_removes_the_difference_between_problems():
+    rng = np.random.default_rng(0)
+    hard = rng.normal(size=400)
+    paired = paired_difference(hard, hard + 0.1)
+    assert paired.excludes_zero
+    assert paired.mean == pytest.approx(0.1)
+    assert not paired_difference(hard, rng.permutation(hard)).excludes_zero
+
+
+def test_95_of_100_intervals_hold_the_truth():
+    rng = np.random.default_rng(1)
+    hits = [estimate(rng.random(100) < 0.3) for _ in range(60)]
+    assert sum(e.low <= 0.3 <= e.high for e in hits) >= 50
+
+
+def test_the_same_values_give_the_same_interval():
+    assert estimate([0.0, 1.0, 1.0]) == estimate([0.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize(("values", "message"), [([], "no values"), ([0.0, float("nan")], "NaN")])
+def test_what_cannot_be_estimated_is_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        estimate(values)
+
+
+def test_unequal_problems_are_no_pairs():
+    with pytest.raises(ValueError, match="same problems"):
+        paired_difference([1.0], [1.0, 0.0])

@@ -1,0 +1,1 @@
+"""Measuring models: statistics, and later ProcessBench and the math benchmarks."""
