@@ -5,12 +5,14 @@ VENV     ?= .venv
 PIP_ARGS ?=
 # Folder of shared test vectors; the tests that read them are skipped when empty.
 GOLDEN   ?=
+# Folder of benchmark data, for the one test of `make test-full` that reads it.
+DATA     ?=
 # Options for pytest, such as -k or -x.
 ARGS     ?=
 
 bin    := $(VENV)/bin
 stamp  := $(VENV)/.installed
-pytest := $(bin)/python -m pytest $(if $(GOLDEN),--golden "$(GOLDEN)") $(ARGS)
+pytest := $(bin)/python -m pytest $(if $(GOLDEN),--golden "$(GOLDEN)") $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 .PHONY: env demo test test-full lint clean
 

@@ -1,5 +1,6 @@
-"""Golden vectors for the tests: `pytest --golden DIR`.
+"""Shared files for the tests, which the repository does not hold: `pytest --golden DIR --data DIR`.
 
+The fixture `data` is the second folder, with benchmark problems; tests that use it are skipped without the option.
 A test marked `@pytest.mark.golden("family")` runs once for each case of DIR/family.json, which it gets as the
 argument `case`; without the option it is skipped with the reason."""
 
@@ -12,6 +13,7 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", type=Path, metavar="DIR", help="folder of the golden vectors (no default)")
+    parser.addoption("--data", type=Path, metavar="DIR", help="folder of the benchmark data (no default)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,3 +41,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("case", [pytest.param(None, id="absent", marks=skip)])
         return
     metafunc.parametrize("case", golden(folder, marker.args[0]), ids=lambda case: case["id"])
+
+
+@pytest.fixture(scope="session")
+def data(pytestconfig: pytest.Config) -> Path:
+    """Folder of the benchmark data; a name that is no folder is an error, not a skip."""
+    folder = pytestconfig.getoption("--data")
+    if folder is None:
+        pytest.skip("benchmark data: give --data DIR")
+    if not folder.is_dir():
+        raise pytest.UsageError(f"--data {folder}: there is no such folder")
+    return Path(folder)

@@ -4,11 +4,15 @@ verl hides a plugin that fails to load, and a mixed set of wheels fails far from
 thing where it would go wrong. Every check returns `Finding`s and changes nothing."""
 
 import importlib
+import json
 import os
-import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import PackageNotFoundError, version
+
+from verl_spark.launch import TRAINER_MODES, TRAINER_PREFIX, plugin_problem
+from verl_spark.settings import MANAGERS
 
 SUPPORTED_VERL = "0.9.1"
 """The verl release that the tests run against; 0.9.0 shares its interfaces and is accepted with a warning."""
@@ -27,8 +31,7 @@ class Finding:
 def examine(base_urls: tuple[str, ...] = ()) -> Iterator[Finding]:
     """All findings, cheap checks first; `base_urls` are verifier servers to be reached."""
     yield from _installed()
-    yield from _entry_point()
-    yield from _registered()
+    yield from _plugin()
     yield from _override()
     yield from _device()
     for url in base_urls:
@@ -72,21 +75,6 @@ def _installed() -> Iterator[Finding]:
                 yield Finding("note", name, found, cure)
 
 
-def _entry_point() -> Iterator[Finding]:
-    what = "entry point verl.plugins"
-    ours = [point for point in entry_points(group="verl.plugins") if point.value.startswith("verl_spark.")]
-    if not ours:
-        yield Finding("wrong", what, "absent", "reinstall verl-spark; a bare PYTHONPATH has no entry points")
-        return
-    policy = os.environ.get("VERL_USE_EXTERNAL_PLUGINS", "auto").strip().lower()
-    allowed = policy == "auto" or ours[0].name in [name.strip() for name in policy.split(",")]
-    if not allowed:
-        cure = f"unset VERL_USE_EXTERNAL_PLUGINS or add {ours[0].name} to it, in every process of the run"
-        yield Finding("wrong", what, f"shut out by VERL_USE_EXTERNAL_PLUGINS={policy}", cure)
-    else:
-        yield Finding("ok", what, f"{ours[0].name} = {ours[0].value}")
-
-
 def _attempt(what: str, action: Callable[[], str], cure: str) -> Finding:
     try:
         return Finding("ok", what, action())
@@ -94,25 +82,28 @@ def _attempt(what: str, action: Callable[[], str], cure: str) -> Finding:
         return Finding("wrong", what, f"{type(error).__name__}: {error}", cure)
 
 
-def _registered() -> Iterator[Finding]:
-    def loaded() -> str:
+def _plugin() -> Iterator[Finding]:
+    """Whether verl loads the plugin, and what is registered with verl then; without it nothing can be."""
+    try:
         importlib.import_module("verl")
-        if "verl_spark.plugin" not in sys.modules:
-            raise RuntimeError("import verl did not import verl_spark.plugin")
-        return "loaded by `import verl`"
-
-    yield _attempt("plugin", loaded, "python -c 'import verl_spark.plugin' shows the error that verl hides")
+    except Exception as error:  # a doctor reports whatever it meets
+        yield Finding("wrong", "plugin", f"import verl: {type(error).__name__}: {error}", "repair verl's installation")
+        return
+    if problem := plugin_problem():
+        found, _, cure = problem.rpartition("; ")
+        yield Finding("wrong", "plugin", found, cure)
+        return
+    yield Finding("ok", "plugin", "loaded by `import verl`")
 
     def managers() -> str:
         registry = importlib.import_module("verl.experimental.reward_loop.reward_manager")
-        names = ("spark_prmcot", "spark_prm", "spark_orm", "spark_format")
-        return ", ".join(f"{name}" for name in names if registry.get_reward_manager_cls(name))
+        return ", ".join(name for name in MANAGERS if registry.get_reward_manager_cls(name))
 
     yield _attempt("reward managers", managers, "see the error above in the log")
 
     def trainers() -> str:
         registry = importlib.import_module("verl.trainer.ppo.v1")
-        names = ("spark_sync", "spark_colocate_async")
+        names = [TRAINER_PREFIX + mode for mode in TRAINER_MODES]
         return ", ".join(name for name in names if registry.get_trainer_cls(name))
 
     yield _attempt("trainers", trainers, "is the engine installed? verl's v1 trainer imports vLLM")
@@ -142,12 +133,8 @@ def _device() -> Iterator[Finding]:
 
 
 def _reachable(url: str) -> Finding:
-    import urllib.request
-
     def models() -> str:
         with urllib.request.urlopen(f"{url.rstrip('/')}/models", timeout=10) as reply:
-            import json
-
             return "serves " + ", ".join(model["id"] for model in json.load(reply)["data"])
 
     return _attempt(url, models, "is the server up, and does the URL end in /v1?")

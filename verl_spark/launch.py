@@ -34,6 +34,7 @@ ESTIMATORS = (*sorted(GROUPED), "reinforce_plus_plus", "reinforce_plus_plus_base
 
 _MANAGER_PREFIX = "spark_"
 _PLUGIN = "verl_spark.plugin"
+_SHOW_FAULT = f"see where with: python -c 'import {_PLUGIN}'"
 _REWARD_MODEL = "reward.reward_model"
 _LEGACY = {  # old node: the prefix its keys have now
     "reward_model": _REWARD_MODEL,
@@ -179,7 +180,7 @@ class SparkCallback(Callback):
 
 
 def plugin_problem() -> str | None:
-    """Why verl does not load our plugin in this environment, with the cure; None if it does.
+    """Why verl does not load our plugin in this environment, as "problem; cure"; None if it does.
 
     verl itself reports a plugin that it leaves out or that fails at debug level only.
     """
@@ -212,8 +213,8 @@ def _import_problem() -> str | None:
     try:
         import_module(_PLUGIN)
     except Exception as error:
-        return f"{_PLUGIN} cannot be loaded: {type(error).__name__}: {error}; see `verl-spark doctor`"
-    return f"verl was loaded without {_PLUGIN}; see `verl-spark doctor`"
+        return f"{_PLUGIN} cannot be loaded: {type(error).__name__}: {error}; {_SHOW_FAULT}"
+    return f"verl was loaded without {_PLUGIN}; {_SHOW_FAULT}"
 
 
 def _settings(config: DictConfig, door: Door) -> SparkSettings:

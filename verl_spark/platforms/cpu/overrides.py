@@ -18,7 +18,7 @@ CPU_OVERRIDES: tuple[str, ...] = (
     f"+critic.model.{_ATTENTION}",
     "actor_rollout_ref.model.use_remove_padding=False",
     "critic.model.use_remove_padding=False",
-    # Compiling costs minutes here; recomputing activations saves memory that small models do not need.
+    # Small models gain nothing from compiling, nor from recomputing activations.
     "actor_rollout_ref.actor.use_torch_compile=False",
     "actor_rollout_ref.actor.fsdp_config.use_torch_compile=False",
     "critic.fsdp.use_torch_compile=False",
