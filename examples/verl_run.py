@@ -1,0 +1,101 @@
+"""Running verl's own command line as a child process: with a log, a time limit, and nothing left behind."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from verl_spark.platforms.cpu.overrides import environment
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. `metrics` holds verl's file log: one dictionary a step, the step under "step"."""
+
+    returncode: int
+    seconds: float
+    log: Path
+    metrics: list[dict[str, Any]]
+
+    def text(self) -> str:
+        """The whole log."""
+        return self.log.read_text(errors="replace")
+
+
+def run_verl(
+    folder: Path,
+    overrides: Sequence[str],
+    *,
+    name: str = "run",
+    timeout_s: float = 600,
+    env: Mapping[str, str] | None = None,
+    watch: Callable[[str], bool | None] | None = None,
+) -> Run:
+    """Run `python -m verl.trainer.main_ppo` with `overrides` on the CPU platform; log and metrics go into `folder`.
+
+    `watch` sees every line of the log as it comes; when it returns True, the run is killed there and then. A run
+    that exceeds `timeout_s` is killed as well; its return code is then negative.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log, metrics = folder / f"{name}.log", folder / f"{name}.metrics.jsonl"
+    command = [sys.executable, "-m", "verl.trainer.main_ppo", *overrides]
+    command += ["trainer.logger=[console,file]", f"hydra.run.dir={folder / 'hydra'}"]
+    start = time.monotonic()
+    variables = {**os.environ, **environment(), "VERL_FILE_LOGGER_PATH": str(metrics), **(env or {})}
+    with log.open("w") as out:
+        out.write(" ".join(command) + "\n")
+        out.flush()
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=variables, start_new_session=True)
+        try:
+            _follow(process, log, start + timeout_s, watch)
+        finally:
+            _end(process)
+    return Run(process.returncode, time.monotonic() - start, log, read_metrics(metrics))
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a verl file log; a torn last line is left out."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        rows.append({"step": entry["step"], **entry["data"]})
+    return rows
+
+
+def _follow(
+    process: "subprocess.Popen[bytes]", log: Path, deadline: float, watch: Callable[[str], bool | None] | None
+) -> None:
+    with log.open(errors="replace") as lines:
+        while True:
+            ended = process.poll() is not None
+            while line := lines.readline():
+                if watch is not None and watch(line):
+                    return
+            if ended or time.monotonic() > deadline:
+                return
+            time.sleep(0.2)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Kill what is left of the run: Ray's daemons and workers outlive a driver that was killed."""
+    try:
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        family = []
+    for member in family:
+        try:
+            member.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.wait()
+    psutil.wait_procs(family, timeout=30)
