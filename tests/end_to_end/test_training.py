@@ -161,6 +161,7 @@ def test_a_verifier_that_fails_hangs_and_garbles_gives_no_wrong_reward(train, tm
     assert served["hang"] > 0
 
 
+@pytest.mark.full
 def test_a_verifier_that_is_down_stops_the_step_with_the_cure(train):
     run = train(
         "reward_model=spark_prmcot",
