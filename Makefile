@@ -12,7 +12,7 @@ ARGS     ?=
 
 bin    := $(VENV)/bin
 stamp  := $(VENV)/.installed
-pytest := $(bin)/python -m pytest $(if $(GOLDEN),--golden "$(GOLDEN)") $(if $(DATA),--data "$(DATA)") $(ARGS)
+pytest := $(bin)/python -m pytest $(if $(GOLDEN),--golden="$(GOLDEN)") $(if $(DATA),--data="$(DATA)") $(ARGS)
 
 .PHONY: env demo test test-full lint clean
 
