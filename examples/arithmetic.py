@@ -20,6 +20,7 @@ from itertools import repeat
 from typing import Any
 
 from verl_spark.verification.kinds import Kind
+from verl_spark.verification.markers import mark_line
 from verl_spark.verification.policy_format import PolicyFormat
 from verl_spark.verification.writing import write
 
@@ -239,9 +240,16 @@ def solution_with_wrong_end(problem: Problem, rng: random.Random) -> Solution:
             return Solution(problem, problem.steps, rng.choice([n for n in range(HIGHEST + 1) if n != problem.answer]))
 
 
-def fact(rng: random.Random) -> Step:
-    """One right step by itself, anywhere in the range of values."""
-    return _draw_step(rng, rng.randint(0, HIGHEST))
+def checked_fact(rng: random.Random) -> str:
+    """One right step by itself, anywhere in the range of values, with someone's result beside it and its mark."""
+    step = _draw_step(rng, rng.randint(0, HIGHEST))
+    near = (
+        step.result + rng.choice((-10, -2, -1, 1, 2, 10)),
+        rng.randint(0, HIGHEST),
+        step.operation.without_carry(step.value),
+    )
+    stated = step.result if rng.random() < 0.5 else rng.choice([value for value in near if 0 <= value <= HIGHEST])
+    return f"{_compared(step, str(stated))}\n\n{mark_line(stated == step.result)}\n\n"
 
 
 def judge(problem: Problem, text: str, policy_format: PolicyFormat) -> Truth | None:
@@ -271,7 +279,7 @@ def verification(problem: Problem, truth: Truth, label_error: float = 0.0, rng: 
     for index in range(len(marks)):
         if index < len(problem.steps):
             titles.append(DAYS[index])
-            analyses.append(f"{problem.sentences[index]} {problem.steps[index]}. Stated: {truth.stated[index]}.")
+            analyses.append(f"{problem.sentences[index]} {_compared(problem.steps[index], truth.stated[index])}")
         else:
             titles.append(SURPLUS)
             analyses.append(NO_STEP)
@@ -351,6 +359,10 @@ def _follow(start: int, operations: Sequence[Operation], rules: Sequence[Rule]) 
 
 def _in_range(step: Step) -> bool:
     return 0 <= step.value <= HIGHEST and 0 <= step.result <= HIGHEST
+
+
+def _compared(step: Step, stated: str) -> str:
+    return f"{step}. Stated: {stated}."
 
 
 def _told(problem: Problem, steps: Sequence[Step]) -> list[str]:

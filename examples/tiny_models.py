@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,12 @@ from examples import arithmetic
 from examples.arithmetic import Problem, Split, Truth
 from verl_spark.verification import prompts, rendering
 from verl_spark.verification.kinds import Kind
+from verl_spark.verification.markers import mark_line
 from verl_spark.verification.policy_format import TAGS
 from verl_spark.verification.reading import read
 
 DEFAULT_CACHE = Path(".cache/demo")
-FACTS_A_PAGE = 12
+FACTS_A_PAGE = 8
 EQUALS = " = "
 
 CHAT_TEMPLATE = (
@@ -87,14 +89,14 @@ class Recipe:
     """Everything that determines the two models, apart from the code and the prompts."""
 
     shape: Shape = Shape()
-    facts: Lessons = Lessons(examples=6400, updates=75, batch=64, learning_rate=3e-3, seed=0)
+    facts: Lessons = Lessons(examples=9600, updates=260, batch=64, learning_rate=3e-3, seed=0)
     """The base model's first lessons; an example is a page of `FACTS_A_PAGE` operations."""
     solving: Lessons = Lessons(examples=9600, updates=300, batch=32, learning_rate=3e-3, seed=1)
     """Its second: right solutions."""
     policy: Lessons = Lessons(examples=2560, updates=80, batch=32, learning_rate=1e-3, seed=2)
-    slip_share: float = 0.35
+    slip_share: float = 0.5
     """The policy's teacher forgets to carry in this share of the additions of a large number that carry."""
-    prm: Lessons = Lessons(examples=6400, updates=250, batch=32, learning_rate=3e-3, seed=3)
+    prm: Lessons = Lessons(examples=8000, updates=300, batch=32, learning_rate=3e-3, seed=3)
     prm_policy_samples: int = 1600
     """Examples among those of the PRM-CoT whose solutions the policy wrote."""
     prm_label_error: float = 0.0
@@ -237,9 +239,13 @@ def _make_base(folder: Path, recipe: Recipe, report: Report) -> dict[str, Any]:
     model = _fresh_model(tokenizer, recipe.shape)
     pad = tokenizer.pad_token_id
     facts = recipe.facts
-    pages = ["".join(f"{arithmetic.fact(rng)}\n" for _ in range(FACTS_A_PAGE)) for _ in range(facts.examples)]
+    pages = ["".join(arithmetic.checked_fact(rng) for _ in range(FACTS_A_PAGE)) for _ in range(facts.examples)]
     equals = tokenizer.convert_tokens_to_ids(EQUALS)
-    examples = [_Example.of(ids, [id_ == equals for id_ in ids]) for ids in tokenizer(pages)["input_ids"]]
+    marks = tokenizer.convert_tokens_to_ids([f"{mark_line(mark)}\n\n" for mark in (0, 1)])
+    examples = [
+        _Example.of(ids, [now == equals or coming in marks for now, coming in pairwise(ids)])
+        for ids in tokenizer(pages)["input_ids"]
+    ]
     first = _train("base, facts", model, examples, facts, pad, report)
     problems = arithmetic.problems(Split.POLICY, recipe.solving.examples, recipe.solving.seed)
     pairs = [(policy_message(problem.text), arithmetic.right_solution(problem).text()) for problem in problems]
