@@ -7,7 +7,7 @@ from verl_spark.rl.row import Row
 from verl_spark.settings import SparkSettings
 from verl_spark.verifier.outcome import Cause
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"verl.{__name__}")  # verl's task runner shows its own loggers only
 
 
 class VerifierFailed(RuntimeError):

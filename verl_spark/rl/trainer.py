@@ -28,8 +28,7 @@ from verl_spark.rl.prompts import PromptPreparer, instruction_of
 from verl_spark.rl.row import KEYS, TRAINING_KEYS, Row, is_missing
 from verl_spark.settings import SparkSettings
 
-logger = logging.getLogger(__name__)
-logger.setLevel(logging.INFO)
+logger = logging.getLogger(f"verl.{__name__}")  # verl's task runner shows its own loggers only
 
 SETTINGS_FILE = "spark.json"
 """In every checkpoint folder: the settings it was trained with."""
