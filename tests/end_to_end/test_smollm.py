@@ -1,7 +1,8 @@
 """Real input: a pretrained model as policy and as verifier on GSM8K problems, with `make test-full DATA=DIR`.
 
-A model of this size writes no verification of steps that a reader accepts, and learns nothing. What counts is that a real tokenizer, chat template and text go through, and that an abstention is counted as
-one and never becomes a reward."""
+A model of this size writes no verification of steps that a reader accepts, and learns nothing. What counts is that a
+real tokenizer, chat template and text go through, and that an abstention is counted as one and never becomes a
+reward."""
 
 import json
 from pathlib import Path
