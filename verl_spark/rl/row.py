@@ -93,7 +93,7 @@ def _note_gate(row: Row, gate: Gate) -> None:
 
 def _note_outcome(row: Row, outcome: Outcome, cached: bool) -> None:
     row["spark_cached"] = float(cached)
-    row["spark_called"] = float(outcome.cost.attempts > 0 or (not cached and not _never_sent(outcome)))
+    row["spark_called"] = float(not cached and not _never_sent(outcome))
     row["spark_prompt_tokens"] = float(outcome.cost.prompt_tokens)
     row["spark_completion_tokens"] = float(outcome.cost.completion_tokens)
     row["spark_verifier_seconds"] = outcome.cost.seconds

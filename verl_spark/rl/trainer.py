@@ -51,7 +51,8 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
     def _init_dataloader(self) -> None:
         """Adds the instruction to prompts; verl's filter for overlong prompts leaves room for it."""
         data = self.config.data
-        room = len(self.tokenizer(instruction_of(self.spark))["input_ids"]) if instruction_of(self.spark) else 0
+        instruction = instruction_of(self.spark)
+        room = len(self.tokenizer(instruction)["input_ids"]) if instruction else 0
         limit = data.max_prompt_length
         if room >= limit:
             raise ValueError(
@@ -86,7 +87,7 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
     def _save_checkpoint(self) -> None:
         folder = self._step_folder()
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / SETTINGS_FILE).write_text(json.dumps(self.spark.model_dump(mode="json"), indent=2))
+        (folder / SETTINGS_FILE).write_text(json.dumps(self.spark.to_node(), indent=2))
         super()._save_checkpoint()
 
     def _load_checkpoint(self) -> None:
@@ -100,7 +101,7 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         if not stored.exists():
             logger.warning("%s has no %s: it was trained without SPARK, which now takes over", folder, SETTINGS_FILE)
             return
-        changes = differences(json.loads(stored.read_text()), self.spark.model_dump(mode="json"))
+        changes = differences(json.loads(stored.read_text()), self.spark.to_node())
         if changes:
             raise ValueError(
                 f"{folder} was trained with other settings: {'; '.join(changes)}. Restore them to resume, or start "
