@@ -20,13 +20,13 @@ from itertools import repeat
 from typing import Any
 
 from verl_spark.verification.kinds import Kind
-from verl_spark.verification.markers import mark_line
+from verl_spark.verification.markers import heading, mark_line
 from verl_spark.verification.policy_format import PolicyFormat
 from verl_spark.verification.writing import write
 
-HIGHEST = 99
+HIGHEST = 49
 """Every value of a chain lies in 0..HIGHEST."""
-CHAIN_LENGTHS = (3, 4, 5, 6)
+CHAIN_LENGTHS = (3, 4, 5)
 OPERANDS = range(2, 10)
 """What is added or taken away in one operation."""
 DATA_SOURCE = "spark_arithmetic"
@@ -49,7 +49,8 @@ NO_STEP = f"On {SURPLUS} nothing happens."
 Rule = Callable[[int], int]
 """From a value to what someone takes for the result of an operation."""
 
-_STEP = re.compile(r".*\. \d+ [-+*] \d+ = (\d+)")
+_STEP = re.compile(r".*\. (\d+ [-+*] \d+ = \d+)")
+NOTHING = "nothing"
 _OPENING = re.compile(rf"({'|'.join(NAMES)}) has (\d+) ({'|'.join(THINGS)})\.")
 _SENTENCE = re.compile(rf"On \w+ (?:(\d+) are ({'|'.join(ADDING + REMOVING)})|the number doubles)\.")
 
@@ -133,10 +134,13 @@ class Solution:
     problem: Problem
     steps: tuple[Step, ...]
     answer: int
+    sentences: tuple[str, ...] = ()
+    """What the steps say before their equations; empty: what the problem says."""
 
     def text(self) -> str:
         """The solution in SPARK's tag format, as the policy should write it."""
-        steps = "".join(f"<step>{line}</step>\n" for line in _told(self.problem, self.steps))
+        sentences = self.sentences or self.problem.sentences
+        steps = "".join(f"<step>{line}</step>\n" for line in _told(sentences, self.steps))
         return f"<think>\n{steps}</think>\n<answer>\\boxed{{{self.answer}}}</answer>"
 
 
@@ -147,7 +151,7 @@ class Truth:
     marks: tuple[int, ...]
     """1 for a right step, 0 for a wrong one."""
     stated: tuple[str, ...]
-    """The result that each step states; `nothing` for one that states none."""
+    """The equation that each step states, as it is written; `NOTHING` for one that states none."""
     complete: bool
     """Whether there are as many steps as operations."""
     answer_right: bool
@@ -228,6 +232,24 @@ def solution_with_error(problem: Problem, rng: random.Random) -> tuple[Solution,
             return Solution(problem, steps, steps[-1].result), wrong
 
 
+def solution_with_errors(problem: Problem, share: float, rng: random.Random) -> Solution:
+    """A solution in which about this share of the steps is wrong, each for itself: the next goes on from the truth.
+
+    Every mark then has to be found out. Where errors carry on, all marks after the first wrong one are known."""
+    steps, sentences = [], []
+    for day, right, sentence in zip(DAYS, problem.steps, problem.sentences, strict=False):
+        step = right
+        if rng.random() < share:
+            if rng.random() < 0.25:  # misread
+                step = _draw_step(rng, right.value)
+                sentence = _sentence(day, step.operation, rng)
+            else:
+                step = rng.choice(_ERRORS)(right, rng)
+        steps.append(step if _in_range(step) else right)
+        sentences.append(sentence)
+    return Solution(problem, tuple(steps), steps[-1].result, tuple(sentences))
+
+
 def solution_with_wrong_end(problem: Problem, rng: random.Random) -> Solution:
     """The right steps with the last one missing, with one too many, or with an answer that is not their result."""
     match rng.randrange(3):
@@ -240,8 +262,10 @@ def solution_with_wrong_end(problem: Problem, rng: random.Random) -> Solution:
             return Solution(problem, problem.steps, rng.choice([n for n in range(HIGHEST + 1) if n != problem.answer]))
 
 
-def checked_fact(rng: random.Random) -> str:
-    """One right step by itself, anywhere in the range of values, with someone's result beside it and its mark."""
+def checked_fact(number: int, rng: random.Random) -> list[tuple[str, bool]]:
+    """A section of a verification by itself, about any values: someone's equation, then the right one and the mark.
+
+    In parts, each with whether it takes knowledge: the result and the mark do."""
     step = _draw_step(rng, rng.randint(0, HIGHEST))
     near = (
         step.result + rng.choice((-10, -2, -1, 1, 2, 10)),
@@ -249,7 +273,25 @@ def checked_fact(rng: random.Random) -> str:
         step.operation.without_carry(step.value),
     )
     stated = step.result if rng.random() < 0.5 else rng.choice([value for value in near if 0 <= value <= HIGHEST])
-    return f"{_compared(step, str(stated))}\n\n{mark_line(stated == step.result)}\n\n"
+    said = Step(step.value, step.operation, stated)
+    asked = f"{_sentence(rng.choice(DAYS), step.operation, rng)} {step}".removesuffix(str(step.result))
+    mark = f"{mark_line(said == step)}\n\n"
+    return [(f"{heading(number, str(said))}\n{asked}", False), (str(step.result), True), (".\n\n", False), (mark, True)]
+
+
+def quoted_steps(rng: random.Random) -> list[tuple[str, bool]]:
+    """The steps of a solution, whose equations are nonsense, and then each equation under a heading, in parts.
+
+    What takes knowledge is each part's flag: the quotation does, which can only be read from the steps."""
+    operations = [_draw_operation(rng, HIGHEST // 2) for _ in range(rng.choice(CHAIN_LENGTHS))]
+    told = [(_sentence(day, op, rng), _nonsense(op, rng)) for day, op in zip(DAYS, operations, strict=False)]
+    lines = [f"Step {number}: {sentence} {step}\n" for number, (sentence, step) in enumerate(told, 1)]
+    quotations = [
+        part
+        for number, (_, step) in enumerate(told, 1)
+        for part in ((heading(number, str(step)).removesuffix(str(step)), False), (str(step), True), ("\n\n", False))
+    ]
+    return [("".join([*lines, "\n"]), False), *quotations]
 
 
 def judge(problem: Problem, text: str, policy_format: PolicyFormat) -> Truth | None:
@@ -261,29 +303,25 @@ def judge(problem: Problem, text: str, policy_format: PolicyFormat) -> Truth | N
     bodies = policy_format.step_bodies(text)
     if bodies is None:
         return None
-    expected = _told(problem, problem.steps)
+    expected = _told(problem.sentences, problem.steps)
     marks = tuple(
         int(index < len(expected) and body.strip().rstrip(".") == expected[index]) for index, body in enumerate(bodies)
     )
-    stated = tuple(_result(body) for body in bodies)
+    stated = tuple(_equation(body) for body in bodies)
     return Truth(marks, stated, len(bodies) == len(expected), policy_format.answer(text) == str(problem.answer))
 
 
 def verification(problem: Problem, truth: Truth, label_error: float = 0.0, rng: random.Random | None = None) -> str:
-    """The PRM-CoT verification of a solution with this truth: each analysis works the step out and compares.
+    """The PRM-CoT verification of a solution with this truth: it quotes each step's equation and works it out anew.
+
+    The quotation comes first: a small model that has just worked out a result would repeat it as the one stated.
 
     With `label_error`, this share of marks is turned over (drawn from `rng`) and the verdict follows the marks."""
     marks = [mark ^ (rng is not None and rng.random() < label_error) for mark in truth.marks]
     verdict = truth.verdict if marks == list(truth.marks) else all(marks)
-    titles, analyses = [], []
-    for index in range(len(marks)):
-        if index < len(problem.steps):
-            titles.append(DAYS[index])
-            analyses.append(f"{problem.sentences[index]} {_compared(problem.steps[index], truth.stated[index])}")
-        else:
-            titles.append(SURPLUS)
-            analyses.append(NO_STEP)
-    return write(Kind.PRM_COT, marks, verdict, titles, analyses)
+    analyses = [f"{line}." for line in _told(problem.sentences, problem.steps)]
+    analyses += [NO_STEP] * (len(marks) - len(analyses))
+    return write(Kind.PRM_COT, marks, verdict, truth.stated, analyses[: len(marks)])
 
 
 def rows(split: Split, count: int, seed: int) -> list[dict[str, Any]]:
@@ -303,7 +341,7 @@ def rows(split: Split, count: int, seed: int) -> list[dict[str, Any]]:
 def _draw(rng: random.Random) -> Problem:
     """A chain that stays in 0..HIGHEST, told in words."""
     while True:
-        start = rng.randint(5, 60)
+        start = rng.randint(5, HIGHEST)
         operations: list[Operation] = []
         value = start
         for _ in range(rng.choice(CHAIN_LENGTHS)):
@@ -326,6 +364,11 @@ def _draw_operation(rng: random.Random, value: int) -> Operation:
 def _draw_step(rng: random.Random, value: int) -> Step:
     operation = _draw_operation(rng, value)
     return Step(value, operation, operation.apply(value))
+
+
+def _nonsense(operation: Operation, rng: random.Random) -> Step:
+    operand = rng.choice((operation.operand, rng.choice(OPERANDS)))
+    return Step(rng.randint(0, HIGHEST), Operation(operation.symbol, operand), rng.randint(0, HIGHEST))
 
 
 def _sentence(day: str, operation: Operation, rng: random.Random) -> str:
@@ -361,18 +404,14 @@ def _in_range(step: Step) -> bool:
     return 0 <= step.value <= HIGHEST and 0 <= step.result <= HIGHEST
 
 
-def _compared(step: Step, stated: str) -> str:
-    return f"{step}. Stated: {stated}."
-
-
-def _told(problem: Problem, steps: Sequence[Step]) -> list[str]:
-    sentences = (*problem.sentences, *repeat(NO_STEP, len(steps)))
+def _told(sentences: Sequence[str], steps: Sequence[Step]) -> list[str]:
+    sentences = (*sentences, *repeat(NO_STEP, len(steps)))
     return [f"{sentence} {step}" for sentence, step in zip(sentences, steps, strict=False)]
 
 
-def _result(body: str) -> str:
+def _equation(body: str) -> str:
     found = _STEP.fullmatch(body.strip().rstrip("."))
-    return "nothing" if found is None else found[1]
+    return NOTHING if found is None else found[1]
 
 
 def _other(step: Step, operation: Operation) -> Step:

@@ -121,10 +121,6 @@ def recipe(models: DemoModels, data: tuple[Path, Path], steps: int, out: Path) -
     train, held_out = data
     return [
         *CPU_OVERRIDES,
-        # A CPU without bfloat16 instructions emulates them: an update then takes minutes instead of seconds.
-        "+actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype=fp32",
-        "actor_rollout_ref.rollout.dtype=float32",
-        "reward.reward_model.rollout.dtype=float32",
         f"data.train_files={train}",
         f"data.val_files={held_out}",
         f"data.train_batch_size={PROMPTS}",

@@ -2,10 +2,10 @@
 
 Both are Qwen2 models with a tokenizer of their own: bytes, so that any text comes back as it was, and one token
 for each number and each fixed stretch of the task's texts, so that sequences are short. Both start from one base
-model, which has been drilled in single operations. The policy is then taught by someone careless and gives many
-wrong answers; the PRM-CoT is taught by programmatic verifications of right solutions, of solutions with injected
-errors and of the policy's own. `teaching.json` beside each model says how
-it was taught and what it can do on held-out problems.
+model, which has been drilled in single operations and in quoting. The policy is then taught by someone careless and
+gives many wrong answers; the PRM-CoT is taught by programmatic verifications of right solutions, of solutions with
+injected errors and of the policy's own. `teaching.json` beside each model says how it was taught and what it can do
+on held-out problems.
 
     python -m examples.tiny_models [CACHE_FOLDER]
 """
@@ -23,26 +23,26 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from examples import arithmetic
 from examples.arithmetic import Problem, Split, Truth
 from verl_spark.verification import prompts, rendering
 from verl_spark.verification.kinds import Kind
-from verl_spark.verification.markers import mark_line
 from verl_spark.verification.policy_format import TAGS
 from verl_spark.verification.reading import read
 
 DEFAULT_CACHE = Path(".cache/demo")
-FACTS_A_PAGE = 8
-EQUALS = " = "
+FACTS_A_PAGE = 6
+WRONG_STEPS = 0.4
+"""Share of wrong steps in the wrong solutions that the PRM-CoT is taught with."""
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -89,15 +89,15 @@ class Recipe:
     """Everything that determines the two models, apart from the code and the prompts."""
 
     shape: Shape = Shape()
-    facts: Lessons = Lessons(examples=9600, updates=260, batch=64, learning_rate=3e-3, seed=0)
-    """The base model's first lessons; an example is a page of `FACTS_A_PAGE` operations."""
-    solving: Lessons = Lessons(examples=9600, updates=300, batch=32, learning_rate=3e-3, seed=1)
-    """Its second: right solutions."""
-    policy: Lessons = Lessons(examples=2560, updates=80, batch=32, learning_rate=1e-3, seed=2)
+    drills: Lessons = Lessons(examples=22400, updates=700, batch=32, learning_rate=3e-3, seed=0)
+    """The base model's lessons: pages of `FACTS_A_PAGE` operations to work out, and as many of steps to quote."""
+    policy: Lessons = Lessons(examples=5120, updates=160, batch=32, learning_rate=2e-3, seed=2)
     slip_share: float = 0.5
     """The policy's teacher forgets to carry in this share of the additions of a large number that carry."""
-    prm: Lessons = Lessons(examples=8000, updates=300, batch=32, learning_rate=3e-3, seed=3)
-    prm_policy_samples: int = 1600
+    prm: Lessons = Lessons(examples=11200, updates=350, batch=32, learning_rate=3e-3, seed=3)
+    prm_drills: float = 0.25
+    """Share of more drills among the examples of the PRM-CoT."""
+    prm_policy_samples: int = 1200
     """Examples among those of the PRM-CoT whose solutions the policy wrote."""
     prm_label_error: float = 0.0
     """Share of marks that are wrong in what the PRM-CoT is taught."""
@@ -120,7 +120,7 @@ def demo_models(cache: Path = DEFAULT_CACHE, recipe: Recipe = Recipe(), report: 
     """The two models, taught unless the cache has them.
 
     A model's folder is named by what determines it and is there as a whole or not at all."""
-    base_key = _key(recipe.shape, recipe.facts, recipe.solving)
+    base_key = _key(recipe.shape, recipe.drills)
     policy_key = _key(base_key, recipe.policy, recipe.slip_share, recipe.held_out)
     prm_key = _key(policy_key, recipe)
     base = _cached(cache / f"base-{base_key}", lambda folder: _make_base(folder, recipe, report), report)
@@ -229,29 +229,44 @@ def agreement(truths: Sequence[Truth], verifications: Sequence[str]) -> Agreemen
     )
 
 
+@dataclass(frozen=True)
+class _Example:
+    """A text to learn from: the tokens after the positions in `taught` are what is learned."""
+
+    ids: list[int]
+    taught: list[bool]
+    """For every position but the last."""
+
+    @classmethod
+    def of(cls, parts: Iterable[tuple[list[int], bool]]) -> "_Example":
+        """Parts in order, each with whether it is learned."""
+        tokens = [(token, taught) for ids, taught in parts for token in ids]
+        return cls([token for token, _ in tokens], [taught for _, taught in tokens[1:]])
+
+
 # --- the base model ---------------------------------------------------------------------------------------------------
 
 
 def _make_base(folder: Path, recipe: Recipe, report: Report) -> dict[str, Any]:
-    torch.manual_seed(recipe.facts.seed)
-    rng = random.Random(recipe.facts.seed)
+    torch.manual_seed(recipe.drills.seed)
+    rng = random.Random(recipe.drills.seed)
     tokenizer = build_tokenizer()
     model = _fresh_model(tokenizer, recipe.shape)
-    pad = tokenizer.pad_token_id
-    facts = recipe.facts
-    pages = ["".join(arithmetic.checked_fact(rng) for _ in range(FACTS_A_PAGE)) for _ in range(facts.examples)]
-    equals = tokenizer.convert_tokens_to_ids(EQUALS)
-    marks = tokenizer.convert_tokens_to_ids([f"{mark_line(mark)}\n\n" for mark in (0, 1)])
-    examples = [
-        _Example.of(ids, [now == equals or coming in marks for now, coming in pairwise(ids)])
-        for ids in tokenizer(pages)["input_ids"]
-    ]
-    first = _train("base, facts", model, examples, facts, pad, report)
-    problems = arithmetic.problems(Split.POLICY, recipe.solving.examples, recipe.solving.seed)
-    pairs = [(policy_message(problem.text), arithmetic.right_solution(problem).text()) for problem in problems]
-    second = _train("base, solving", model, _dialogues(tokenizer, pairs), recipe.solving, pad, report)
+    pages = _drills(tokenizer, recipe.drills.examples, rng)
+    taught = _train("base", model, pages, recipe.drills, tokenizer.pad_token_id, report)
     _save(folder, model, tokenizer)
-    return {"shape": asdict(recipe.shape), "facts_a_page": FACTS_A_PAGE, "facts": first, "solving": second}
+    return {"shape": asdict(recipe.shape), "facts_a_page": FACTS_A_PAGE, **taught}
+
+
+def _drills(tokenizer: PreTrainedTokenizerFast, count: int, rng: random.Random) -> list[_Example]:
+    """Pages of operations to work out and pages of steps to quote, in turn."""
+
+    def page(number: int) -> list[tuple[str, bool]]:
+        if number % 2:
+            return arithmetic.quoted_steps(rng)
+        return [part for fact in range(FACTS_A_PAGE) for part in arithmetic.checked_fact(fact + 1, rng)]
+
+    return [_Example.of((tokenizer.encode(text), taught) for text, taught in page(number)) for number in range(count)]
 
 
 # --- the policy -----------------------------------------------------------------------------------------------------
@@ -286,7 +301,8 @@ def _make_prm(folder: Path, base: Path, policy_folder: Path, recipe: Recipe, rep
     lessons = recipe.prm
     rng = random.Random(lessons.seed)
     policy = TinyModel(policy_folder)
-    problems = arithmetic.problems(Split.PRM, lessons.examples, lessons.seed)
+    drills = _drills(policy.tokenizer, int(recipe.prm_drills * lessons.examples), rng)
+    problems = arithmetic.problems(Split.PRM, lessons.examples - len(drills), lessons.seed)
     torch.manual_seed(lessons.seed)
     own = problems[: recipe.prm_policy_samples]
     solutions = policy.replies([policy_message(problem.text) for problem in own], new_tokens=112, sample=True)
@@ -298,7 +314,7 @@ def _make_prm(folder: Path, base: Path, policy_folder: Path, recipe: Recipe, rep
         if truth is not None:
             target = arithmetic.verification(problem, truth, recipe.prm_label_error, rng)
             pairs.append((verifier_message(problem.text, solution), target))
-    taught = _teach("PRM-CoT", pairs, base, lessons, folder, report)
+    taught = _teach("PRM-CoT", pairs, base, lessons, folder, report, drills)
 
     student = TinyModel(folder)
     held_out = arithmetic.problems(Split.HELD_OUT, recipe.held_out, lessons.seed)
@@ -316,18 +332,21 @@ def _make_prm(folder: Path, base: Path, policy_folder: Path, recipe: Recipe, rep
         "split": Split.PRM.value,
         "policy": policy_folder.name,
         "policy_samples": len(own),
+        "drills": len(drills),
         "label_error": recipe.prm_label_error,
         "held_out": scores,
     }
 
 
 def _constructed(problem: Problem, rng: random.Random) -> str:
-    """A right solution (40 %), one with a wrong step (50 %) or one with a wrong end."""
+    """A right solution (35 %), one with wrong steps (55 %) or one with a wrong end.
+
+    Many steps are wrong: where nearly all are right, a small model works the result out instead of reading it."""
     draw = rng.random()
-    if draw < 0.4:
+    if draw < 0.35:
         return arithmetic.right_solution(problem).text()
     if draw < 0.9:
-        return arithmetic.solution_with_error(problem, rng)[0].text()
+        return arithmetic.solution_with_errors(problem, WRONG_STEPS, rng).text()
     return arithmetic.solution_with_wrong_end(problem, rng).text()
 
 
@@ -344,25 +363,14 @@ def _verify(prm: TinyModel, problems: Sequence[Problem], solutions: Sequence[str
 # --- teaching -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Example:
-    """A text to learn from: the tokens after the positions in `taught` are what is learned."""
-
-    ids: list[int]
-    taught: list[bool]
-    """For every position but the last."""
-
-    @classmethod
-    def of(cls, ids: list[int], taught: Sequence[bool]) -> "_Example":
-        return cls(ids, list(taught[: len(ids) - 1]))
-
-    @classmethod
-    def dialogue(cls, prompt: list[int], reply: list[int]) -> "_Example":
-        return cls.of([*prompt, *reply], [False] * (len(prompt) - 1) + [True] * len(reply))
-
-
 def _teach(
-    name: str, pairs: Sequence[tuple[str, str]], base: Path, lessons: Lessons, folder: Path, report: Report
+    name: str,
+    pairs: Sequence[tuple[str, str]],
+    base: Path,
+    lessons: Lessons,
+    folder: Path,
+    report: Report,
+    drills: Sequence[_Example] = (),
 ) -> dict[str, Any]:
     """Teach the base model the replies of these (user message, reply) pairs and save it; says how it went."""
     start = TinyModel(base)
@@ -375,14 +383,16 @@ def _teach(
         "reply_tokens": {"mean": round(_mean(replies), 1), "max": max(replies)},
     }
     report(f"{name}: {lengths}")
-    taught = _train(name, start.model, examples, lessons, tokenizer.pad_token_id, report)
+    taught = _train(name, start.model, [*examples, *drills], lessons, tokenizer.pad_token_id, report)
     _save(folder, start.model, tokenizer)
     return {"base": base.name, **lengths, **taught}
 
 
 def _dialogues(tokenizer: PreTrainedTokenizerFast, pairs: Sequence[tuple[str, str]]) -> list[_Example]:
     return [
-        _Example.dialogue(_prompt_ids(tokenizer, message), [*tokenizer.encode(reply), tokenizer.eos_token_id])
+        _Example.of(
+            [(_prompt_ids(tokenizer, message), False), ([*tokenizer.encode(reply), tokenizer.eos_token_id], True)]
+        )
         for message, reply in pairs
     ]
 
@@ -393,17 +403,18 @@ def _train(
     """Train the model in place; says how it went."""
     rng = random.Random(lessons.seed)
     model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lessons.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, lessons))
+    optimizers = _optimizers(model, lessons.learning_rate)
+    schedules = [LambdaLR(optimizer, lambda step: _rate(step, lessons)) for optimizer in optimizers]
     started = time.monotonic()
     losses = []
     for update, batch in enumerate(_batches(examples, lessons, rng), 1):
         loss = _loss(model, batch, pad)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
         losses.append(loss.item())
         if update % 25 == 0 or update == lessons.updates:
             seconds = time.monotonic() - started
@@ -415,6 +426,17 @@ def _train(
         "final_loss": round(_mean(losses[-10:]), 4),
         "seconds": round(time.monotonic() - started, 1),
     }
+
+
+def _optimizers(model: Qwen2ForCausalLM, learning_rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside, with which copying is learned in about half the updates; AdamW for the rest."""
+    inside = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
+    kept = {id(weight) for weight in inside}
+    rest = [weight for weight in model.parameters() if id(weight) not in kept]
+    return [
+        torch.optim.Muon(inside, lr=3 * learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01),
+    ]
 
 
 def _save(folder: Path, model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -19,14 +19,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.full, pytest.mark.timeout(1200)]
 
 PROMPTS, ANSWERS = 4, 2
 
-FLOAT32 = (
-    "+actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype=fp32",
-    "actor_rollout_ref.rollout.dtype=float32",
-    "reward.reward_model.rollout.dtype=float32",
-)
-"""A CPU without bfloat16 instructions emulates them: an update then takes minutes instead of seconds."""
-
-
 def gsm8k(source: Path, target: Path, rows: int) -> Path:
     """The first `rows` problems of a GSM8K file as a parquet file in verl's schema."""
     with source.open(encoding="utf-8") as lines:
@@ -67,7 +59,6 @@ def test_a_pretrained_model_that_judges_itself(train, models, tmp_path):
         "reward.reward_model.rollout.max_num_batched_tokens=1024",
         "reward.spark.format_gate=False",  # else the verifier would hardly be asked
         "reward.spark.verifier.max_tokens=96",
-        *FLOAT32,
         "data.max_prompt_length=384",
         "data.max_response_length=48",
         f"actor_rollout_ref.rollout.n={ANSWERS}",

@@ -18,6 +18,11 @@ CPU_OVERRIDES: tuple[str, ...] = (
     f"+critic.model.{_ATTENTION}",
     "actor_rollout_ref.model.use_remove_padding=False",
     "critic.model.use_remove_padding=False",
+    # Not every CPU has instructions for bfloat16; emulated, they turn the seconds of an update into minutes.
+    "+actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype=fp32",
+    "+critic.fsdp.mixed_precision.param_dtype=fp32",
+    "actor_rollout_ref.rollout.dtype=float32",
+    "reward.reward_model.rollout.dtype=float32",
     # Small models gain nothing from compiling, nor from recomputing activations.
     "actor_rollout_ref.actor.use_torch_compile=False",
     "actor_rollout_ref.actor.fsdp_config.use_torch_compile=False",
@@ -57,5 +62,6 @@ def environment(threads: int = 2) -> dict[str, str]:
     return {
         "VERL_PLATFORM": "cpu",
         "OMP_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait take the cores from the other processes
         "HF_HUB_OFFLINE": "1",  # models and tokenizers are local folders
     }
