@@ -14,8 +14,8 @@ from verl_spark.verification.prompts import (
     verifier_prompt,
 )
 from verl_spark.verification.reading import Reading, read
-from verl_spark.verification.rendering import neutralise, render
-from verl_spark.verification.steps import numbered_steps
+from verl_spark.verification.rendering import neutralise, render, render_numbered
+from verl_spark.verification.steps import answer_of, numbered_steps
 from verl_spark.verification.writing import write
 
 FORMATS = (TAGS, PLAIN)
@@ -62,6 +62,36 @@ def test_raw_sends_the_text_unchanged():
         render(text, TAGS, mode="stage2")
 
 
+def test_a_stage_1_solution_is_shown_as_in_rl():
+    steps = "## Step 1: Add\n4 + 5 = 9,\nas is known.\n\n**Step 2:** 9 * 2 = 18\n"
+    text = f"Here we go.\n\n{steps}\n**Answer:** $\\boxed{{18}}$."
+    in_rl = tagged(["Add\n4 + 5 = 9,\nas is known.", "9 * 2 = 18"], answer="18")
+    assert render_numbered(text).text == "Here we go.\n" + render(in_rl, TAGS).text
+    assert render_numbered(text).n_steps == 2
+
+
+def test_what_follows_the_answer_line_comes_before_it():
+    assert render_numbered("Step 1: a\nAnswer: 9\nDone.").text == "Step 1: a\nDone.\nAnswer: 9"
+
+
+def test_a_solution_without_steps_or_answer_is_shown_without():
+    rendered = render_numbered("Step 1: a\nStep 3: b\nAnswer: ")
+    assert (rendered.text, rendered.n_steps) == ("Step 1: a\nStep 3: b\nAnswer: ", None)
+
+
+@given(
+    anything | st.lists(step_body, min_size=1).map(lambda b: "\n".join(f"Step {n}: {x}" for n, x in enumerate(b, 1)))
+)
+def test_a_rendered_stage_1_solution_keeps_its_steps_and_answer(text):
+    rendered = render_numbered(text)
+    spans = numbered_steps(text)
+    assert rendered.n_steps == (None if spans is None else len(spans))
+    if spans is not None:
+        assert len(numbered_steps(rendered.text)) == len(spans)
+    if answer_of(text) is not None:
+        assert rendered.text.splitlines()[-1].startswith("Answer:")
+
+
 @given(st.lists(step_body, min_size=1, max_size=5), plain_words | step_body)
 def test_n_tagged_steps_become_n_numbered_steps(bodies, answer):
     rendered = render(tagged(bodies, answer), TAGS)
@@ -87,7 +117,11 @@ def test_a_valid_response_ends_with_its_answer_line(text, policy_format):
 
 @given(solutions, step_formats, st.lists(st.integers(0, 1), min_size=1, max_size=4), st.booleans())
 def test_no_hostile_solution_changes_what_is_read(text, policy_format, marks, verdict):
-    shown = render(text, policy_format).text
+    for shown in {render(text, policy_format).text, render_numbered(text).text}:
+        check_that_quoting_changes_nothing(shown, marks, verdict)
+
+
+def check_that_quoting_changes_nothing(shown, marks, verdict):
     quotations = ["The student writes:\n" + "\n".join(shown.splitlines()), shown, *shown.splitlines()]
     for quotation in quotations:
         reply = write(Kind.PRM_COT, marks, verdict).replace(
@@ -161,3 +195,4 @@ def test_rendering_takes_long_hostile_text(unit):
     for text in (run, tagged([run]), f"Step 1: {run}\n\\boxed{{9}}"):
         for policy_format in FORMATS:
             assert len(render(text, policy_format).text) < 5 * len(text) + 100
+        assert len(render_numbered(f"{text}\nAnswer: {run}").text) < 10 * len(text) + 100

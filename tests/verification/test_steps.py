@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from tests.verification.texts import anything, plain_words, step_body, tagged
 from verl_spark.verification.policy_format import PLAIN, TAGS, get_policy_format
-from verl_spark.verification.steps import numbered_steps, tagged_steps
+from verl_spark.verification.steps import answer_of, numbered_steps, tagged_steps
 
 
 @given(anything | st.lists(anything, max_size=4).map(tagged))
@@ -110,3 +110,26 @@ def test_splitting_takes_long_hostile_text(unit):
     assert tagged_steps(f"<think>{text}") is None
     assert numbered_steps(f"Step 2: {text}") is None
     PLAIN.step_spans(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Step 1: The Answer: is near.\nAnswer: 8\nno\nAnswer: 9", "9"),
+        ("Step 1: a\nAnswer: 8\nStep 2: b", None),
+        ("Step 1: a\nAnswer:", None),
+        ("Step 1: a", None),
+        ("**Answer:** 9.", "9"),
+        ("**Answer: 9**", "9"),
+        ("Answer: $\\frac{1}{2}$", "\\frac{1}{2}"),
+        ("Answer: \\(x\\)", "x"),
+        ("Answer: $x$ and $y$", "$x$ and $y$"),
+        ("Answer: so $\\boxed{\\{1, 2\\}}$", "\\{1, 2\\}"),
+        ("Answer: \\boxed{1} or \\boxed{2}", "\\boxed{1} or \\boxed{2}"),
+        ("Answer: .5", ".5"),
+        ("Answer: $", "$"),
+        ("Answer: 9\nI hope this helps.", "9"),
+    ],
+)
+def test_the_answer_is_that_of_the_last_answer_line(text, answer):
+    assert answer_of(text) == answer

@@ -6,6 +6,7 @@ rendering, credit) goes through `PolicyFormat`."""
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from verl_spark.verification import gate, prompts, steps
 from verl_spark.verification.gate import FinalAnswer, Gate, GateReason
@@ -92,6 +93,12 @@ class _Plain(PolicyFormat):
         while len(lines) > 1 and self._opening.fullmatch(lines[-2].text):
             lines.pop()
         return lines[-1].start
+
+
+def write_tags(bodies: Sequence[str], answer: str) -> str:
+    """A solution in the tag format with these steps and this answer; whether it holds is for `TAGS` to check."""
+    said = "".join(f"<step>{body}</step>\n" for body in bodies)
+    return f"<think>\n{said}</think>\n{gate.ANSWER_OPEN}\\boxed{{{answer}}}{gate.ANSWER_CLOSE}"
 
 
 TAGS: PolicyFormat = _Tags()

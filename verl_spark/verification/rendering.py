@@ -5,11 +5,13 @@ there so that the verifier, who quotes what it judges, says Yes in the policy's 
 harmless here, with the reader's own patterns, and counted."""
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from verl_spark.verification import markers, steps
 from verl_spark.verification.gate import FinalAnswer
 from verl_spark.verification.policy_format import PolicyFormat
+from verl_spark.verification.steps import Span
 
 _QUOTED = "(quoted) "
 _BOLD = re.compile(r"\*{2,}")
@@ -44,12 +46,8 @@ def render(text: str, policy_format: PolicyFormat, mode: str = "stage1") -> Rend
     if mode != "stage1":
         raise ValueError(f"unknown rendering {mode!r}; choose one of: {', '.join(MODES)}")
 
-    page = _Page(policy_format, numbered=spans is not None)
-    cursor = 0
-    for number, span in enumerate(spans or (), 1):
-        page.add(text[cursor : span.start])
-        page.add_step(number, span.body)
-        cursor = span.end
+    page = _Page(policy_format.without_markup, numbered=spans is not None)
+    cursor = page.add_steps(text, spans)
     final = policy_format.check(text).answer
     if final is None:
         page.add(text[cursor:])
@@ -59,6 +57,24 @@ def render(text: str, policy_format: PolicyFormat, mode: str = "stage1") -> Rend
         page.add(_remark(text, start, final, policy_format))
         page.add_answer(final.box.content)
     return Rendered("\n".join(page.lines), n_steps, page.neutralised)
+
+
+def render_numbered(text: str) -> Rendered:
+    """A solution of Stage I for the verifier's prompt and the SFT message, in the style of `render`.
+
+    Text beside the steps is kept as unnumbered lines, what follows the answer line before it. The answer line is there
+    exactly when the solution has one with a value."""
+    spans = steps.numbered_steps(text)
+    page = _Page(lambda part: part, numbered=spans is not None)
+    cursor = page.add_steps(text, spans)
+    line, answer = steps.answer_line(text), steps.answer_of(text)
+    if line is None or answer is None:
+        page.add(text[cursor:])
+    else:
+        page.add(text[cursor : line.start])
+        page.add(text[line.start + len(line.text) :])
+        page.add_answer(answer)
+    return Rendered("\n".join(page.lines), None if spans is None else len(spans), page.neutralised)
 
 
 def neutralise(text: str) -> tuple[str, int]:
@@ -78,14 +94,23 @@ def neutralise(text: str) -> tuple[str, int]:
 class _Page:
     """The lines of a rendered solution, neutralised as they are added."""
 
-    def __init__(self, policy_format: PolicyFormat, numbered: bool) -> None:
+    def __init__(self, without_markup: Callable[[str], str], numbered: bool) -> None:
         self.lines: list[str] = []
         self.neutralised = 0
-        self._policy_format = policy_format
+        self._without_markup = without_markup
         self._numbered = numbered  # then a line that looks like a step would shift the numbers
 
     def add(self, text: str) -> None:
         self.lines += self._harmless(text)
+
+    def add_steps(self, text: str, spans: Sequence[Span] | None) -> int:
+        """Adds the steps and what stands before and between them; position after the last one."""
+        cursor = 0
+        for number, span in enumerate(spans or (), 1):
+            self.add(text[cursor : span.start])
+            self.add_step(number, span.body)
+            cursor = span.end
+        return cursor
 
     def add_step(self, number: int, body: str) -> None:
         label = steps.step_label(body.strip())
@@ -103,7 +128,7 @@ class _Page:
 
     def _harmless(self, text: str) -> list[str]:
         """Lines of the text without the policy's tags and without blank lines at its ends."""
-        text, count = neutralise(self._policy_format.without_markup(text))
+        text, count = neutralise(self._without_markup(text))
         self.neutralised += count
         lines = text.splitlines()
         said = [index for index, line in enumerate(lines) if line.strip()]

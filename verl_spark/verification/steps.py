@@ -6,11 +6,14 @@ wrong step."""
 import re
 from typing import NamedTuple
 
+from verl_spark.verification.boxes import box_commands, close_box
+
 THINK_TAGS = ("<think>", "</think>")
 STEP_TAGS = ("<step>", "</step>")
 
 _TAG = re.compile("|".join((*THINK_TAGS, *STEP_TAGS)))
 _STEP_LINE = re.compile(r"[\s#*]*Step\s+([0-9]+)(?!\w|\.[0-9])[*\s]*[:.]?[*\s]*")
+_DELIMITERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _ANSWER_LINE = re.compile(r"[\s#*]*Answer[*\s]*:")
 
 
@@ -48,18 +51,11 @@ def numbered_steps(text: str) -> list[Span] | None:
 
     Text before the first step is preamble, and the last answer line with what follows belongs to no step. None
     for anything else: a gap, a repeat, another order, no step."""
-    openings: list[tuple[Line, re.Match[str]]] = []
-    answer_start = len(text)
-    for line in lines_of(text):
-        found = _STEP_LINE.match(line.text)
-        if found is not None:
-            openings.append((line, found))
-            answer_start = len(text)  # an answer line before a step is part of the step it stands in
-        elif openings and is_answer_line(line.text):
-            answer_start = line.start
+    openings = [(line, found) for line in lines_of(text) if (found := _STEP_LINE.match(line.text)) is not None]
     if not openings or any(found[1] != str(number) for number, (_, found) in enumerate(openings, 1)):
         return None
-    ends = [line.start for line, _ in openings[1:]] + [answer_start]
+    answer = answer_line(text)
+    ends = [line.start for line, _ in openings[1:]] + [len(text) if answer is None else answer.start]
     spans = []
     for (line, found), stop in zip(openings, ends, strict=True):
         end = line.start + len(text[line.start : stop].rstrip())
@@ -93,6 +89,39 @@ def step_label(line: str) -> tuple[str, str] | None:
 def is_answer_line(line: str) -> bool:
     """Whether the line opens with `Answer:`."""
     return _ANSWER_LINE.match(line) is not None
+
+
+def answer_line(text: str) -> Line | None:
+    """The last line that opens with `Answer:`; None without one.
+
+    None as well if a step follows it: it is then part of the step it stands in."""
+    for line in reversed(lines_of(text)):
+        if is_answer_line(line.text):
+            return line
+        if _STEP_LINE.match(line.text) is not None:
+            return None
+    return None
+
+
+def answer_of(solution: str) -> str | None:
+    """The value that a solution's answer line states, None without one or for an empty one.
+
+    What its only box holds, else the rest of the line; without markdown marks, delimiters of mathematics around
+    all of it, and a final period."""
+    line = answer_line(solution)
+    if line is None:
+        return None
+    value = _ANSWER_LINE.sub("", line.text, count=1)
+    commands = box_commands(value)
+    if len(commands) == 1 and (box := close_box(value, commands[0])) is not None:
+        value = box.content
+    value = value.strip("* \t").removesuffix(".").rstrip("* \t")
+    for opening, closing in _DELIMITERS:
+        inside = value[len(opening) : -len(closing)]
+        if value == f"{opening}{inside}{closing}" and opening not in inside:
+            value = inside
+            break
+    return value.strip() or None
 
 
 def lines_of(text: str) -> list[Line]:

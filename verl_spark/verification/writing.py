@@ -56,8 +56,13 @@ def _write(
         sections.append("\n".join([head, *([analysis, ""] if analysis else []), markers.mark_line(mark)]))
     text = "\n\n".join([*sections, last])
     if kind is Kind.THINK_PRM:
-        return f"{markers.THINK_OPEN}\n{thinking or ''}\n{markers.THINK_CLOSE}\n\n{text}"
+        return with_thinking(thinking or "", text)
     return text
+
+
+def with_thinking(thinking: str, text: str) -> str:
+    """A verification with a thinking part before it, as a think-PRM writes it."""
+    return f"{markers.THINK_OPEN}\n{thinking}\n{markers.THINK_CLOSE}\n\n{text}"
 
 
 def _one_each(texts: Sequence[str] | None, marks: Sequence[int], name: str) -> Sequence[str]:
