@@ -5,9 +5,10 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
 
 from verl_spark.rl.metrics import METRICS
-from verl_spark.settings import SparkSettings
+from verl_spark.settings import SparkSettings, node_of
 
 
 class Entry(NamedTuple):
@@ -21,8 +22,8 @@ class Entry(NamedTuple):
 def settings(model: type[BaseModel] = SparkSettings, prefix: str = "") -> Iterator[Entry]:
     """The settings below `reward.spark` in the order of the code, nested ones with a dotted name."""
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from settings(field.annotation, f"{prefix}{name}.")
+        if node := node_of(field):
+            yield from settings(node, f"{prefix}{name}.")
         else:
             yield Entry(prefix + name, _typed(field.default), " ".join((field.description or "").split()))
 
@@ -44,6 +45,8 @@ def markdown(entries: Iterator[Entry], *heads: str) -> str:
 def _typed(value: Any) -> str:
     if value is None:
         return "null"
+    if value is PydanticUndefined:
+        return "(to be given)"
     if isinstance(value, Enum):
         return str(value.value)
     return "[]" if value == () else str(value)

@@ -6,7 +6,7 @@ need the rest of verl's config are in `launch.py`."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from pydantic import (
@@ -19,6 +19,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from verl_spark.rewards.designs import get_design
 from verl_spark.verification.kinds import Kind
@@ -54,11 +55,13 @@ BaseUrl = Annotated[str, StringConstraints(pattern=r"^https?://")]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
-class _Node(BaseModel):
+class Node(BaseModel):
+    """A group of settings: frozen, unknown keys refused, each key described by the text under it."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class VerifierSettings(_Node):
+class VerifierSettings(Node):
     """How the generative reward model is asked."""
 
     kind: Kind = Kind.PRM_COT
@@ -97,7 +100,7 @@ class VerifierSettings(_Node):
         return _THINKING_REPLY_TOKENS if self.kind is Kind.THINK_PRM else _REPLY_TOKENS
 
 
-class SparkSettings(_Node):
+class SparkSettings(Node):
     """The node `reward.spark`."""
 
     design: Annotated[str, _named(get_design)] = "process_aware"
@@ -182,7 +185,7 @@ class SparkSettings(_Node):
         try:
             return cls.model_validate(MANAGERS[manager].complete(plain) if manager else plain)
         except ValidationError as error:
-            raise SettingsError(_messages(error)) from None
+            raise SettingsError(messages(error, cls, NODE)) from None
 
     def to_node(self) -> dict[str, Any]:
         """The settings as plain values for a config, every key present; `from_config` gives them back."""
@@ -223,15 +226,46 @@ MANAGERS: Mapping[str, ManagerDefaults] = MappingProxyType(
 _DESIGN_OF = {kind: manager.design for manager in MANAGERS.values() for kind in manager.kinds}
 
 
-def _messages(error: ValidationError) -> Iterator[str]:
+def messages(error: ValidationError, model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """One line for each fault that validating `model` found, with the key's full name behind `prefix`; no values."""
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        where = ".".join((NODE, *(str(part) for part in fault["loc"])))
+        where = _dotted(prefix, *fault["loc"])
         if fault["type"] == "extra_forbidden":
-            parent = VerifierSettings if "verifier" in fault["loc"][:-1] else SparkSettings
+            parent = _node_at(model, fault["loc"][:-1])
             yield f"{where}: there is no such setting; the settings here are: {', '.join(parent.model_fields)}"
             continue
         text = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "value_error" and not fault["loc"]:  # relations name their own key
-            yield from (f"{NODE}.{line}" for line in text.split("\n"))
+            yield from (_dotted(prefix, line) for line in text.split("\n"))
         else:
             yield f"{where}: {text}"
+
+
+def differences(stored: Mapping[str, Any], current: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """`key: stored value, now current value` for every setting in which two setting dictionaries differ."""
+    found = []
+    for key in sorted(stored.keys() | current.keys()):
+        name, old, new = _dotted(prefix, key), stored.get(key), current.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += differences(old, new, name)
+        elif old != new:
+            found.append(f"{name}: {old!r}, now {new!r}")
+    return found
+
+
+def node_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The group of settings that a field holds, also where it may be null; None for a single setting."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def _dotted(*parts: str | int) -> str:
+    return ".".join(str(part) for part in parts if part != "")
+
+
+def _node_at(model: type[BaseModel], path: Iterable[str | int]) -> type[BaseModel]:
+    """The nested model to which a fault's path leads, union members and list positions skipped."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        model = (node_of(field) if field else None) or model
+    return model

@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.full, pytest.mark.timeout(1200)]
 
 PROMPTS, ANSWERS = 4, 2
 
+
 def gsm8k(source: Path, target: Path, rows: int) -> Path:
     """The first `rows` problems of a GSM8K file as a parquet file in verl's schema."""
     with source.open(encoding="utf-8") as lines:

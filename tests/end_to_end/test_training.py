@@ -4,16 +4,10 @@ Pairwise, not the full product: pool x grpo x sync, colocate x gae x sync, exter
 external x reinforce++ x sync with a kill."""
 
 import json
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
+from benchmarks.mock_server import serving, stats_of
 from tests.end_to_end.taught import teach_orm, verdict_of
 from verl_spark.rl.metrics import METRICS
 
@@ -34,32 +28,6 @@ SMALL_VERIFIER = (
 def orm(tmp_path_factory):
     """Folder of a verifier that says Yes to problems with crosses."""
     return teach_orm(tmp_path_factory.mktemp("orm"))
-
-
-@contextmanager
-def mock_verifier(schedule: str, *options: str) -> Iterator[str]:
-    """Base URL of a mock server in a process of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "benchmarks.mock_server", f"--port={port}", f"--schedule={schedule}", *options]
-    process = subprocess.Popen(command)
-    try:
-        for _ in range(100):
-            try:
-                stats_of(f"http://127.0.0.1:{port}/v1")
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        process.kill()
-        process.wait()
-
-
-def stats_of(url: str) -> dict[str, int]:
-    with urllib.request.urlopen(url.removesuffix("/v1") + "/stats", timeout=5) as reply:
-        return json.load(reply)
 
 
 def external(url: str) -> tuple[str, ...]:
@@ -132,7 +100,8 @@ def test_a_verifier_colocated_with_the_policy_and_a_critic(train, orm, tmp_path)
 
 def test_a_verifier_that_fails_hangs_and_garbles_gives_no_wrong_reward(train, tmp_path):
     schedule = "ok,http503,cut,ok,garbage,drop,ok,hang,empty,not_json,ok,http400"
-    with mock_verifier(schedule, "--wrong-every=1000000") as url:  # every judged solution is right: a 0 would be wrong
+    never = "--wrong-every=1000000"  # every judged solution is right: a 0 would be wrong
+    with serving(f"--schedule={schedule}", never) as url:
         run = train(
             "reward_model=spark_prmcot",
             *external(url),
@@ -175,7 +144,7 @@ def test_a_verifier_that_is_down_stops_the_step_with_the_cure(train):
 
 
 def test_a_killed_run_resumes_with_its_settings_and_refuses_others(train):
-    with mock_verifier("ok") as url:
+    with serving() as url:
         command = (
             "reward_model=spark_prmcot",
             *external(url),
@@ -194,7 +163,7 @@ def test_a_killed_run_resumes_with_its_settings_and_refuses_others(train):
 
 @pytest.mark.full
 def test_a_resumed_run_with_other_settings_is_refused_with_both_values(train):
-    with mock_verifier("ok") as url:
+    with serving() as url:
         command = (
             "reward_model=spark_prmcot",
             *external(url),
@@ -211,7 +180,7 @@ def test_a_resumed_run_with_other_settings_is_refused_with_both_values(train):
 
 @pytest.mark.full
 def test_a_step_in_which_nothing_passes_the_gate_says_so(train):
-    with mock_verifier("ok") as url:
+    with serving() as url:
         run = train("reward_model=spark_prmcot", *external(url), "data.max_prompt_length=1536")
         assert "ok" not in stats_of(url)  # no call was paid for
     assert run.returncode == 0, run.text()[-4000:]
@@ -229,7 +198,7 @@ def test_a_step_in_which_nothing_passes_the_gate_says_so(train):
     ids=["reward manager", "reward function"],
 )
 def test_the_doors_without_the_preset(train, door):
-    with mock_verifier("ok") as url:
+    with serving() as url:
         settings = [f"+{override}" for override in (*external(url), *ASKED_WHATEVER_IT_WRITES)]
         run = train(*door, *settings)
         assert stats_of(url)["ok"] > 0

@@ -32,6 +32,22 @@ def test_the_same_values_give_the_same_interval():
     assert estimate([0.0, 1.0, 1.0]) == estimate([0.0, 1.0, 1.0])
 
 
+def test_values_of_one_problem_count_as_one_observation():
+    # 100 problems whose 8 values are all alike know no more than 100 values.
+    values = [float(problem % 2) for problem in range(100)]
+    once = estimate(values)
+    copies = estimate(np.repeat(values, 8), problems=[f"p{problem}" for problem in range(100) for _ in range(8)])
+    assert copies.n == once.n == 100
+    assert copies.high - copies.low == pytest.approx(once.high - once.low, rel=0.1)
+    assert estimate(np.repeat(values, 8)).high < copies.high - 0.03
+
+
+def test_the_order_of_the_problems_changes_no_interval():
+    values, problems = [1.0, 1.0, 0.0, 1.0], ["a", "b", "b", "c"]
+    assert estimate(values, problems=problems) == estimate(values[::-1], problems=problems[::-1])
+    assert estimate(values, problems=problems).mean == 0.75
+
+
 @pytest.mark.parametrize(("values", "message"), [([], "no values"), ([0.0, float("nan")], "NaN")])
 def test_what_cannot_be_estimated_is_refused(values, message):
     with pytest.raises(ValueError, match=message):

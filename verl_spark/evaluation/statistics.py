@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 10_000
+_DRAWN_AT_ONCE = 2**20  # some tens of megabytes
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,27 @@ class Estimate:
         return f"{100 * self.mean:{sign}.1f} % [{100 * self.low:{sign}.1f}, {100 * self.high:{sign}.1f}]"
 
 
-def estimate(values: Sequence[float], seed: int = 0) -> Estimate:
-    """The mean of one value a problem. Raises `ValueError` for none, or for a value that is not known (NaN)."""
+def estimate(values: Sequence[float], seed: int = 0, problems: Sequence[str] | None = None) -> Estimate:
+    """The mean of one value a problem, or of several with `problems`, which names the problem of each value.
+
+    Values of one problem are drawn together, since they are not independent of each other; `n` counts problems. Raises
+    `ValueError` for no values, or for a value that is not known (NaN)."""
     data = np.asarray(values, dtype=float)
     if data.size == 0:
         raise ValueError("no values to estimate from")
     if np.isnan(data).any():
         raise ValueError("a value is NaN: leave out what is not known, and say how many")
+    owners = np.arange(data.size) if problems is None else np.unique(problems, return_inverse=True)[1]
+    sums, counts = np.bincount(owners, weights=data), np.bincount(owners)
+    n = sums.size
     rng = np.random.default_rng(seed)
-    means = np.array([data[rng.integers(0, data.size, data.size)].mean() for _ in range(RESAMPLES)])
+    at_once = max(1, _DRAWN_AT_ONCE // n)
+    means: list[float] = []
+    while len(means) < RESAMPLES:
+        drawn = rng.integers(0, n, (min(at_once, RESAMPLES - len(means)), n))
+        means.extend(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
     low, high = np.quantile(means, (0.025, 0.975))
-    return Estimate(float(data.mean()), float(low), float(high), int(data.size))
+    return Estimate(float(data.mean()), float(low), float(high), n)
 
 
 def paired_difference(before: Sequence[float], after: Sequence[float], seed: int = 0) -> Estimate:

@@ -14,7 +14,7 @@ from verl_spark.settings import SparkSettings
 from verl_spark.verification.policy_format import get_policy_format
 from verl_spark.verification.prompts import verifier_message
 from verl_spark.verification.rendering import render
-from verl_spark.verifier.chat import chat_token_ids, without_control_strings
+from verl_spark.verifier.chat import chat_token_ids
 from verl_spark.verifier.judge import Answer, Question
 from verl_spark.verifier.outcome import Cause, Judged, Undecided
 
@@ -26,7 +26,7 @@ class Scorer:
     """Scores rollouts under `settings`.
 
     `ask` sends a question to the judge of the run. With `tokenizer`, the verifier's prompt travels as token ids;
-    without one (an external server) as text with control strings broken up.
+    without one (an external server) as text, in which the client breaks up control strings.
     """
 
     settings: SparkSettings
@@ -59,7 +59,7 @@ class Scorer:
     async def _judged(self, message: str) -> Answer:
         kind = self.settings.verifier.kind
         if self.tokenizer is None:
-            return await self.ask(Question(without_control_strings(message), kind))
+            return await self.ask(Question(message, kind))  # the client breaks up control strings
         ids = chat_token_ids(self.tokenizer, message)
         limit = self.settings.verifier.max_prompt_tokens
         if limit is not None and len(ids) > limit:

@@ -26,7 +26,7 @@ from verl_spark.rl.judge_actor import start_judge
 from verl_spark.rl.metrics import step_metrics
 from verl_spark.rl.prompts import PromptPreparer, instruction_of
 from verl_spark.rl.row import KEYS, TRAINING_KEYS, Row, is_missing
-from verl_spark.settings import SparkSettings
+from verl_spark.settings import NODE, SparkSettings, differences
 
 logger = logging.getLogger(f"verl.{__name__}")  # verl's task runner shows its own loggers only
 
@@ -101,7 +101,7 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         if not stored.exists():
             logger.warning("%s has no %s: it was trained without SPARK, which now takes over", folder, SETTINGS_FILE)
             return
-        changes = differences(json.loads(stored.read_text()), self.spark.to_node())
+        changes = differences(json.loads(stored.read_text()), self.spark.to_node(), NODE)
         if changes:
             raise ValueError(
                 f"{folder} was trained with other settings: {'; '.join(changes)}. Restore them to resume, or start "
@@ -223,18 +223,6 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         """Keeps verl from averaging fields that say nothing of a validation response: no verifier was asked."""
         fields = {key: values for key, values in reward_extra_infos_dict.items() if key not in TRAINING_KEYS}
         return super()._val_metrics_update(data_sources, sample_uids, fields, *args, **kwargs)
-
-
-def differences(stored: dict[str, Any], current: dict[str, Any], prefix: str = "reward.spark") -> list[str]:
-    """`key: stored value, now current value` for every setting in which two setting dictionaries differ."""
-    found = []
-    for key in sorted(stored.keys() | current.keys()):
-        old, new = stored.get(key), current.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += differences(old, new, f"{prefix}.{key}")
-        elif old != new:
-            found.append(f"{prefix}.{key}: {old!r}, now {new!r}")
-    return found
 
 
 def _objects(column: Any) -> list[Any]:

@@ -12,8 +12,9 @@ It only leaves post-import hooks behind, so that an unused library is never load
 
 import functools
 import os
+from typing import Any
 
-__all__ = ["activate", "is_requested"]
+__all__ = ["activate", "is_requested", "prepare_vllm"]
 
 PLATFORM_NAME = "cpu"
 
@@ -28,6 +29,19 @@ def activate() -> bool:
     if is_requested():
         _install()
     return is_requested()
+
+
+def prepare_vllm() -> dict[str, Any]:
+    """Set the environment of vLLM's CPU worker in this process if the CPU was asked for; before vLLM is loaded.
+
+    Returns the engine arguments that go with it, none on another platform."""
+    if not activate():
+        return {}
+    from verl.plugin.platform import get_platform
+
+    os.environ.update(get_platform().rollout_env_vars())
+    # With single-precision noise, vLLM 0.27 on the CPU ignores all seeds of a batch that also holds a greedy request.
+    return {"use_fp64_gumbel": True}
 
 
 @functools.cache
