@@ -17,11 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import repeat
-from typing import Any
+from typing import Any, Protocol
 
 from verl_spark.verification.kinds import Kind
-from verl_spark.verification.markers import heading, mark_line
-from verl_spark.verification.policy_format import PolicyFormat
+from verl_spark.verification.markers import heading, mark_line, verdict_line
 from verl_spark.verification.writing import write
 
 HIGHEST = 49
@@ -36,8 +35,7 @@ LARGE = 7
 
 NAMES = ("Mia", "Tom", "Ida", "Ben", "Zoe", "Max")
 THINGS = ("beads", "shells", "coins", "stamps", "nuts", "cards")
-ADDING = ("found", "bought")
-REMOVING = ("lost", "sold")
+ADDING, REMOVING = "bought", "lost"
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 """When the operations happen, in order."""
@@ -52,7 +50,7 @@ Rule = Callable[[int], int]
 _STEP = re.compile(r".*\. (\d+ [-+*] \d+ = \d+)")
 NOTHING = "nothing"
 _OPENING = re.compile(rf"({'|'.join(NAMES)}) has (\d+) ({'|'.join(THINGS)})\.")
-_SENTENCE = re.compile(rf"On \w+ (?:(\d+) are ({'|'.join(ADDING + REMOVING)})|the number doubles)\.")
+_SENTENCE = re.compile(rf"On \w+ (?:(\d+) are ({'|'.join((ADDING, REMOVING))})|the number doubles)\.")
 
 
 class Split(str, Enum):
@@ -62,6 +60,14 @@ class Split(str, Enum):
     """Teaching the policy its format."""
     PRM = "prm"
     """Teaching the verifier."""
+    GENERATOR = "generator"
+    """Teaching the generator of Stage I."""
+    VERIFIER = "verifier"
+    """Teaching the verifier of Stage I."""
+    CRITIC = "critic"
+    """Teaching the critic of Stage I."""
+    DATA = "data"
+    """Problems that Stage I makes data from."""
     TRAIN = "train"
     """Reinforcement learning."""
     HELD_OUT = "held_out"
@@ -139,9 +145,28 @@ class Solution:
 
     def text(self) -> str:
         """The solution in SPARK's tag format, as the policy should write it."""
-        sentences = self.sentences or self.problem.sentences
-        steps = "".join(f"<step>{line}</step>\n" for line in _told(sentences, self.steps))
+        steps = "".join(f"<step>{line}</step>\n" for line in self._lines())
         return f"<think>\n{steps}</think>\n<answer>\\boxed{{{self.answer}}}</answer>"
+
+    def numbered(self) -> str:
+        """The solution in numbered steps with an answer line, as the generator of Stage I should write it."""
+        lines = [f"Step {number}: {line}\n" for number, line in enumerate(self._lines(), 1)]
+        return "".join([*lines, f"Answer: {self.answer}"])
+
+    def _lines(self) -> list[str]:
+        return _told(self.sentences or self.problem.sentences, self.steps)
+
+
+class SolutionFormat(Protocol):
+    """How a solution's text states its steps and its answer."""
+
+    def step_bodies(self, text: str) -> list[str] | None:
+        """What each step says; None without step structure."""
+        ...
+
+    def answer(self, text: str) -> str | None:
+        """The stated answer, None if there is none."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -242,7 +267,7 @@ def solution_with_errors(problem: Problem, share: float, rng: random.Random) -> 
         if rng.random() < share:
             if rng.random() < 0.25:  # misread
                 step = _draw_step(rng, right.value)
-                sentence = _sentence(day, step.operation, rng)
+                sentence = _sentence(day, step.operation)
             else:
                 step = rng.choice(_ERRORS)(right, rng)
         steps.append(step if _in_range(step) else right)
@@ -262,21 +287,42 @@ def solution_with_wrong_end(problem: Problem, rng: random.Random) -> Solution:
             return Solution(problem, problem.steps, rng.choice([n for n in range(HIGHEST + 1) if n != problem.answer]))
 
 
-def checked_fact(number: int, rng: random.Random) -> list[tuple[str, bool]]:
-    """A section of a verification by itself, about any values: someone's equation, then the right one and the mark.
+def checked_facts(count: int, rng: random.Random) -> list[tuple[str, bool]]:
+    """Sections of a verification, each about values of its own: someone's equation, then the right one and the mark.
 
-    In parts, each with whether it takes knowledge: the result and the mark do."""
-    step = _draw_step(rng, rng.randint(0, HIGHEST))
-    near = (
-        step.result + rng.choice((-10, -2, -1, 1, 2, 10)),
-        rng.randint(0, HIGHEST),
-        step.operation.without_carry(step.value),
-    )
-    stated = step.result if rng.random() < 0.5 else rng.choice([value for value in near if 0 <= value <= HIGHEST])
-    said = Step(step.value, step.operation, stated)
-    asked = f"{_sentence(rng.choice(DAYS), step.operation, rng)} {step}".removesuffix(str(step.result))
-    mark = f"{mark_line(said == step)}\n\n"
-    return [(f"{heading(number, str(said))}\n{asked}", False), (str(step.result), True), (".\n\n", False), (mark, True)]
+    In parts, each with whether it takes knowledge: results and marks do. Half of the marks are wrong, whatever the
+    others are: a small model would rather guess a mark from its neighbours than compare."""
+    parts = []
+    for number in range(1, count + 1):
+        step = _draw_step(rng, rng.randint(0, HIGHEST))
+        near = (
+            step.result + rng.choice((-10, -2, -1, 1, 2, 10)),
+            rng.randint(0, HIGHEST),
+            step.operation.without_carry(step.value),
+        )
+        wrong = [value for value in near if 0 <= value <= HIGHEST]
+        said = Step(step.value, step.operation, rng.choice(wrong) if rng.random() < 0.5 else step.result)
+        asked = f"{_sentence(rng.choice(DAYS), step.operation)} {step}".removesuffix(str(step.result))
+        parts += [
+            (f"{heading(number, str(said))}\n{asked}", False),
+            (str(step.result), True),
+            (".\n\n", False),
+            (f"{mark_line(said == step)}\n\n", True),
+        ]
+    return parts
+
+
+def concluded_marks(rng: random.Random) -> list[tuple[str, bool]]:
+    """The marks of a verification, all of them correct in half of the cases, and the verdict that follows, in parts."""
+    marks = [1] * rng.choice(CHAIN_LENGTHS)
+    if rng.random() < 0.5:
+        marks[rng.randrange(len(marks))] = 0
+        marks = [mark and rng.randrange(2) for mark in marks]
+    sections = [
+        f"{heading(number, str(_nonsense(_draw_operation(rng, HIGHEST // 2), rng)))}\n{mark_line(mark)}\n\n"
+        for number, mark in enumerate(marks, 1)
+    ]
+    return [("".join(sections), False), (verdict_line(all(marks)), True)]
 
 
 def quoted_steps(rng: random.Random) -> list[tuple[str, bool]]:
@@ -284,7 +330,7 @@ def quoted_steps(rng: random.Random) -> list[tuple[str, bool]]:
 
     What takes knowledge is each part's flag: the quotation does, which can only be read from the steps."""
     operations = [_draw_operation(rng, HIGHEST // 2) for _ in range(rng.choice(CHAIN_LENGTHS))]
-    told = [(_sentence(day, op, rng), _nonsense(op, rng)) for day, op in zip(DAYS, operations, strict=False)]
+    told = [(_sentence(day, op), _nonsense(op, rng)) for day, op in zip(DAYS, operations, strict=False)]
     lines = [f"Step {number}: {sentence} {step}\n" for number, (sentence, step) in enumerate(told, 1)]
     quotations = [
         part
@@ -294,13 +340,13 @@ def quoted_steps(rng: random.Random) -> list[tuple[str, bool]]:
     return [("".join([*lines, "\n"]), False), *quotations]
 
 
-def judge(problem: Problem, text: str, policy_format: PolicyFormat) -> Truth | None:
+def judge(problem: Problem, text: str, solution_format: SolutionFormat) -> Truth | None:
     """The truth about a solution's text; None for one without step structure.
 
     A step is right when it applies the operation whose turn it is to the right value with the right result, so a
     step that builds on a wrong result is wrong. A step that does not say its sentence and `a op b = c`, or
     for which the problem has no operation, is wrong."""
-    bodies = policy_format.step_bodies(text)
+    bodies = solution_format.step_bodies(text)
     if bodies is None:
         return None
     expected = _told(problem.sentences, problem.steps)
@@ -308,20 +354,30 @@ def judge(problem: Problem, text: str, policy_format: PolicyFormat) -> Truth | N
         int(index < len(expected) and body.strip().rstrip(".") == expected[index]) for index, body in enumerate(bodies)
     )
     stated = tuple(_equation(body) for body in bodies)
-    return Truth(marks, stated, len(bodies) == len(expected), policy_format.answer(text) == str(problem.answer))
+    return Truth(marks, stated, len(bodies) == len(expected), solution_format.answer(text) == str(problem.answer))
 
 
-def verification(problem: Problem, truth: Truth, label_error: float = 0.0, rng: random.Random | None = None) -> str:
+def turned(marks: Sequence[int], share: float, rng: random.Random) -> tuple[int, ...]:
+    """The marks with about this share of them turned over."""
+    return tuple(mark ^ (rng.random() < share) for mark in marks)
+
+
+def verification(problem: Problem, truth: Truth, marks: Sequence[int] | None = None) -> str:
     """The PRM-CoT verification of a solution with this truth: it quotes each step's equation and works it out anew.
 
     The quotation comes first: a small model that has just worked out a result would repeat it as the one stated.
-
-    With `label_error`, this share of marks is turned over (drawn from `rng`) and the verdict follows the marks."""
-    marks = [mark ^ (rng is not None and rng.random() < label_error) for mark in truth.marks]
-    verdict = truth.verdict if marks == list(truth.marks) else all(marks)
+    `marks` are the true ones unless given; the verdict follows from others."""
+    marks = truth.marks if marks is None else tuple(marks)
+    verdict = truth.verdict if marks == truth.marks else all(marks)
     analyses = [f"{line}." for line in _told(problem.sentences, problem.steps)]
     analyses += [NO_STEP] * (len(marks) - len(analyses))
     return write(Kind.PRM_COT, marks, verdict, truth.stated, analyses[: len(marks)])
+
+
+def equations(problem: Problem, count: int) -> list[str]:
+    """The right equation of each of `count` steps; `NOTHING` for those beyond the chain."""
+    right = [str(step) for step in problem.steps]
+    return (right + [NOTHING] * (count - len(right)))[:count]
 
 
 def rows(split: Split, count: int, seed: int) -> list[dict[str, Any]]:
@@ -349,7 +405,7 @@ def _draw(rng: random.Random) -> Problem:
             operations.append(operation)
             value = operation.apply(value)
         if 0 <= value <= HIGHEST:
-            told = [(op, _sentence(day, op, rng)) for day, op in zip(DAYS, operations, strict=False)]
+            told = [(op, _sentence(day, op)) for day, op in zip(DAYS, operations, strict=False)]
             return _tell(rng.choice(NAMES), start, rng.choice(THINGS), told)
 
 
@@ -371,15 +427,15 @@ def _nonsense(operation: Operation, rng: random.Random) -> Step:
     return Step(rng.randint(0, HIGHEST), Operation(operation.symbol, operand), rng.randint(0, HIGHEST))
 
 
-def _sentence(day: str, operation: Operation, rng: random.Random) -> str:
+def _sentence(day: str, operation: Operation) -> str:
     if operation == DOUBLING:
         return f"On {day} the number doubles."
-    return f"On {day} {operation.operand} are {rng.choice(ADDING if operation.symbol == '+' else REMOVING)}."
+    return f"On {day} {operation.operand} are {ADDING if operation.symbol == '+' else REMOVING}."
 
 
 def _operation(sentence: re.Match[str]) -> Operation:
     number, verb = sentence.groups()
-    return DOUBLING if verb is None else Operation("+" if verb in ADDING else "-", int(number))
+    return DOUBLING if verb is None else Operation("+" if verb == ADDING else "-", int(number))
 
 
 def _tell(name: str, start: int, things: str, told: Sequence[tuple[Operation, str]]) -> Problem:

@@ -7,12 +7,7 @@ are small. Beside the PRM stands a control that differs in the reward alone: a v
 (one toss for each distinct solution). Accuracy is measured by the rule-based checker, which training never sees."""
 
 import json
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.mock_server import serving
 from examples import arithmetic
 from examples.arithmetic import Split
 from examples.tiny_models import DEFAULT_CACHE, DemoModels, demo_models
@@ -50,7 +46,7 @@ class Arm:
 
 
 def main(
-    steps: Annotated[int, typer.Option(help="Training steps of each arm.")] = 20,
+    steps: Annotated[int, typer.Option(help="Training steps of each arm.")] = 8,
     folder: Annotated[Path, typer.Option(help="Logs, metrics, rollouts and the table go here.")] = Path("outputs/demo"),
     cache: Annotated[Path, typer.Option(help="Where the tiny models are kept.")] = DEFAULT_CACHE,
 ) -> None:
@@ -65,7 +61,7 @@ def main(
     console.rule("2/3  GRPO with reward_model=spark_prmcot")
     prm = train("spark_prmcot", folder, models, data, steps, serving_prm(models))
     console.rule("3/3  the same with a coin toss for a verdict")
-    with coin_toss() as url:
+    with serving("--wrong-every=2") as url:  # its verdicts have nothing to do with the solution
         toss = train("coin_toss", folder, models, data, steps, serving_elsewhere(url))
     seconds |= {arm.name: arm.run.seconds for arm in (prm, toss)}
 
@@ -86,10 +82,10 @@ def serving_prm(models: DemoModels) -> list[str]:
     return [
         f"reward.reward_model.model_path={models.prm}",
         "reward.reward_model.n_gpus_per_node=1",
-        "reward.reward_model.rollout.max_model_len=512",
-        "reward.reward_model.rollout.max_num_batched_tokens=4096",
-        "reward.reward_model.rollout.max_num_seqs=64",
-        "reward.spark.verifier.max_tokens=200",
+        "reward.reward_model.rollout.max_model_len=384",
+        "reward.reward_model.rollout.max_num_batched_tokens=8192",
+        "reward.reward_model.rollout.max_num_seqs=256",
+        "reward.spark.verifier.max_tokens=176",
     ]
 
 
@@ -102,20 +98,6 @@ def serving_elsewhere(url: str) -> list[str]:
     ]
 
 
-@contextmanager
-def coin_toss() -> Iterator[str]:
-    """Base URL of a server whose verdicts have nothing to do with the solution."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen([sys.executable, "-m", "benchmarks.mock_server", f"--port={port}", "--wrong-every=2"])
-    try:
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        server.terminate()
-        server.wait()
-
-
 def recipe(models: DemoModels, data: tuple[Path, Path], steps: int, out: Path) -> list[str]:
     """A GRPO recipe like any other; nothing in it knows of SPARK."""
     train, held_out = data
@@ -124,18 +106,18 @@ def recipe(models: DemoModels, data: tuple[Path, Path], steps: int, out: Path) -
         f"data.train_files={train}",
         f"data.val_files={held_out}",
         f"data.train_batch_size={PROMPTS}",
-        "data.max_prompt_length=128",
-        "data.max_response_length=112",
+        "data.max_prompt_length=64",
+        "data.max_response_length=96",
         f"actor_rollout_ref.model.path={models.policy}",
         f"actor_rollout_ref.actor.ppo_mini_batch_size={PROMPTS}",
-        "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=64",
+        "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=256",
         "actor_rollout_ref.actor.optim.lr=3e-4",
         "actor_rollout_ref.rollout.name=vllm",
         f"actor_rollout_ref.rollout.n={ROLLOUTS}",
-        "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=128",
-        "actor_rollout_ref.rollout.max_model_len=256",
-        "actor_rollout_ref.rollout.max_num_seqs=128",
-        "actor_rollout_ref.rollout.max_num_batched_tokens=4096",
+        "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=256",
+        "actor_rollout_ref.rollout.max_model_len=160",
+        "actor_rollout_ref.rollout.max_num_seqs=256",
+        "actor_rollout_ref.rollout.max_num_batched_tokens=8192",
         "algorithm.adv_estimator=grpo",
         "trainer.n_gpus_per_node=1",
         f"trainer.total_training_steps={steps}",

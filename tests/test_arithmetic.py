@@ -169,7 +169,9 @@ def test_label_errors_have_the_stated_rate():
     turned = total = 0
     for problem in PROBLEMS:
         truth = judge(problem, arithmetic.right_solution(problem))
-        given = read(arithmetic.verification(problem, truth, label_error=0.2, rng=rng), Kind.PRM_COT)
+        marks = arithmetic.turned(truth.marks, 0.2, rng)
+        given = read(arithmetic.verification(problem, truth, marks), Kind.PRM_COT)
+        assert given.steps == marks
         turned += given.steps.count(0)
         total += len(given.steps)
         assert given.outcome is (0 not in given.steps)

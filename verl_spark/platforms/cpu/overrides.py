@@ -63,5 +63,6 @@ def environment(threads: int = 2) -> dict[str, str]:
         "VERL_PLATFORM": "cpu",
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait take the cores from the other processes
+        "RAY_prestart_worker_first_driver": "0",  # Ray would start an idle worker for each CPU that it only counts
         "HF_HUB_OFFLINE": "1",  # models and tokenizers are local folders
     }
