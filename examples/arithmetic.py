@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from verl_spark.verification.kinds import Kind
 from verl_spark.verification.markers import heading, mark_line, verdict_line
+from verl_spark.verification.policy_format import write_tags
 from verl_spark.verification.writing import write
 
 HIGHEST = 49
@@ -145,8 +146,7 @@ class Solution:
 
     def text(self) -> str:
         """The solution in SPARK's tag format, as the policy should write it."""
-        steps = "".join(f"<step>{line}</step>\n" for line in self._lines())
-        return f"<think>\n{steps}</think>\n<answer>\\boxed{{{self.answer}}}</answer>"
+        return write_tags(self._lines(), str(self.answer))
 
     def numbered(self) -> str:
         """The solution in numbered steps with an answer line, as the generator of Stage I should write it."""
@@ -372,12 +372,6 @@ def verification(problem: Problem, truth: Truth, marks: Sequence[int] | None = N
     analyses = [f"{line}." for line in _told(problem.sentences, problem.steps)]
     analyses += [NO_STEP] * (len(marks) - len(analyses))
     return write(Kind.PRM_COT, marks, verdict, truth.stated, analyses[: len(marks)])
-
-
-def equations(problem: Problem, count: int) -> list[str]:
-    """The right equation of each of `count` steps; `NOTHING` for those beyond the chain."""
-    right = [str(step) for step in problem.steps]
-    return (right + [NOTHING] * (count - len(right)))[:count]
 
 
 def rows(split: Split, count: int, seed: int) -> list[dict[str, Any]]:
