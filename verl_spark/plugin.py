@@ -30,11 +30,12 @@ def _config_check(module: Any) -> None:
     """Patch, verl 0.9.1: `validate_config` runs in the driver before Ray starts, and has no hook for a plugin.
 
     Wrapped, it also checks our settings and derives verl's keys from them; without one of our doors in the
-    config it does what it did."""
-    from verl_spark.launch import prepare
+    config it does what it did. The check is loaded when it is called: this module is in every process."""
 
     @wrapt.decorator
     def checked(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+        from verl_spark.launch import prepare
+
         prepare(kwargs["config"] if "config" in kwargs else args[0])
         return wrapped(*args, **kwargs)
 
