@@ -1,5 +1,6 @@
 """One tiny model behind the in-process engine and behind two replicas on Ray, one of which is killed at work."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -8,6 +9,8 @@ import sys
 import pytest
 
 from verl_spark.platforms.cpu.overrides import environment
+from verl_spark.verifier import ray_engine
+from verl_spark.verifier.engine import EngineSettings, open_engine
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -86,3 +89,12 @@ def test_a_replica_killed_at_work_loses_nothing_and_changes_nothing(in_process, 
     assert [texts(of_one) for of_one in replies] == [texts(of_one) for of_one in in_process[: len(LONG)]]
     assert {reply["attempts"] for of_one in replies for reply in of_one} == {1, 2}
     assert (too_long["error"], too_long["permanent"]) == ("PromptTooLong", True)
+
+
+async def test_replicas_for_which_the_cluster_has_no_room_are_waited_for_aloud(monkeypatch, caplog):
+    monkeypatch.setattr(ray_engine, "PATIENCE_S", 0.5)
+    settings = EngineSettings(kind="ray", model="absent", num_gpus_per_replica=0, num_cpus_per_replica=1000)
+    engine = open_engine(settings)
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(engine.__aenter__(), 20)
+    assert "Each needs 1000 CPUs" in caplog.text

@@ -18,6 +18,8 @@ from verl_spark.verifier.vllm_engine import VllmEngine
 
 logger = logging.getLogger(__name__)
 
+PATIENCE_S = 60.0
+"""Between two words about replicas that do not come up."""
 STOP_S = 30.0
 """Longest wait for a replica that shall end its vLLM process before it is killed."""
 
@@ -46,10 +48,7 @@ class RayEngine:
             self._owns_ray = True
         try:
             self._replicas = [self._launch(self._settings.restarts) for _ in range(self._settings.replicas)]
-            starts = [replica.started for replica in self._replicas]
-            done, _ = await asyncio.wait(starts, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await self._first_start()
         except BaseException:
             await self._close()
             raise
@@ -78,6 +77,23 @@ class RayEngine:
                 finally:
                     replica.in_flight -= 1
         raise EngineDied(f"{failure}") from failure
+
+    async def _first_start(self) -> None:
+        """Waits for the first replica, for as long as it takes: a cluster may grow. Says what it waits for."""
+        starts = [replica.started for replica in self._replicas]
+        while not (done := (await asyncio.wait(starts, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED))[0]):
+            free = ray.available_resources()
+            logger.warning(
+                "no replica of %s is up yet. Each needs %g CPUs and %g GPUs, and the cluster has %g and %g free; if it "
+                "does not grow, lower replicas, num_cpus_per_replica or num_gpus_per_replica",
+                self._settings.model,
+                self._settings.num_cpus_per_replica,
+                self._settings.num_gpus_per_replica,
+                free.get("CPU", 0),
+                free.get("GPU", 0),
+            )
+        for task in done:
+            task.result()
 
     def _launch(self, restarts_left: int) -> _Replica:
         actor = ray.remote(VllmEngine).options(

@@ -40,8 +40,13 @@ def prepare_vllm() -> dict[str, Any]:
     from verl.plugin.platform import get_platform
 
     os.environ.update(get_platform().rollout_env_vars())
-    # With single-precision noise, vLLM 0.27 on the CPU ignores all seeds of a batch that also holds a greedy request.
-    return {"use_fp64_gumbel": True}
+    return {
+        # With single-precision noise, vLLM 0.27 on the CPU ignores all seeds of a batch with a greedy request in it.
+        "use_fp64_gumbel": True,
+        # A seeded prompt that comes in parts is sampled too early and its generator set back, which a generator on the
+        # CPU cannot: "CPU Generator does not use offset", and the engine dies.
+        "enable_chunked_prefill": False,
+    }
 
 
 @functools.cache
