@@ -9,15 +9,21 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from examples.smollm import smollm
 from tests.end_to_end import tiny
+from tests.end_to_end.command import verl_spark
 from tests.end_to_end.test_training import balance, rollouts
+from verl_spark.data.records import read_records, records_file
+from verl_spark.verification.kinds import Kind
+from verl_spark.verification.reading import read
 from verl_spark.verifier.outcome import Cause
 
 pytestmark = [pytest.mark.e2e, pytest.mark.full, pytest.mark.timeout(1200)]
 
 PROMPTS, ANSWERS = 4, 2
+SLICE, SOLUTIONS, VERIFICATIONS = 24, 4, 4
 
 
 def gsm8k(source: Path, target: Path, rows: int) -> Path:
@@ -40,7 +46,7 @@ def gsm8k(source: Path, target: Path, rows: int) -> Path:
 
 @pytest.fixture(scope="module")
 def models(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tiny.Tiny:
-    """The pretrained model in the place of the tiny one, for the fixture `train`."""
+    """The pretrained model in the place of the tiny one, for the fixture `train`; its data are GSM8K problems."""
     try:
         model = smollm()
     except ImportError as absent:
@@ -95,3 +101,31 @@ def test_a_pretrained_model_that_judges_itself(train, models, tmp_path):
         assert "gave no verdict" in run.text()
     # The rule-based checker read the references; their share of right answers says nothing at this size.
     assert 0 <= run.metrics[-1]["val-core/gsm8k/acc/mean@1"] <= 1
+
+
+def test_stage1_counts_what_such_a_model_cannot_do(data, models, tmp_path):
+    problems = tmp_path / "problems.jsonl"
+    with (data / "skywork_or1_8k/train_8k.jsonl").open(encoding="utf-8") as lines:
+        problems.write_text("".join(line for line, _ in zip(lines, range(SLICE), strict=False)), encoding="utf-8")
+    engine = {
+        "kind": "vllm",
+        "model": str(models.model),
+        "vllm": {"dtype": "float32", "max_model_len": 2048, "max_num_seqs": 32, "enforce_eager": True},
+    }
+    config = {
+        "output": str(tmp_path / "data"),
+        "problems": {"path": str(problems)},
+        "generator": {"engine": engine, "n": SOLUTIONS, "max_tokens": 256},
+        "verifier": {"engine": engine, "n": VERIFICATIONS, "max_tokens": 128, "examples": False},
+        "methods": ["single", "outcome", "step"],
+    }
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump(config))
+    verl_spark("data", "run", "--config", tmp_path / "data.yaml", timeout_s=1000)
+    card = json.loads((tmp_path / "data/card.json").read_text())
+    for method in card["methods"].values():
+        assert method["solutions"] == SLICE * SOLUTIONS == method["kept"] + sum(method["dropped"].values())
+    for record in read_records(records_file(tmp_path / "data", "step")):
+        if record.drop is None:  # never made up: what is kept was read, and read by more than half
+            assert record.usable > VERIFICATIONS // 2
+            assert record.text is not None
+            assert read(record.text, Kind.PRM_COT).steps == record.marks
