@@ -24,12 +24,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.mock_server import serving
-from verl_spark.data.calls import Call, Calls
+from verl_spark.data.calls import STAGES, Calls
 from verl_spark.data.config import DataConfig
 from verl_spark.data.flow import Progress, open_engines
-from verl_spark.data.problems import Problem, read_problems
 from verl_spark.data.run import work
-from verl_spark.data.store import Store
+from verl_spark.runs.calls import Call
+from verl_spark.runs.problems import Problem, read_problems
+from verl_spark.runs.store import Store
 from verl_spark.verification.steps import numbered_steps
 
 BATCH = 1300
@@ -122,7 +123,7 @@ def _config(url: str, output: Path, problems: int, n: int, path: Path | None = N
 def _verify_calls(config: DataConfig) -> list[Call]:
     calls = Calls(config)
     found = []
-    with Store(config.output) as store:
+    with Store(config.output, STAGES) as store:
         for problem in read_problems(config.problems):
             assert isinstance(problem, Problem)
             for solution in store.samples(calls.generate(problem)):

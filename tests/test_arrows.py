@@ -10,16 +10,20 @@ PACKAGE = Path(__file__).parents[1] / "verl_spark"
 
 KNOWS = {
     "verification": set(),
-    "evaluation": set(),
+    "evaluation": {"verification", "verifier", "settings", "runs"},
     "rewards": {"verification"},
     "verifier": {"verification", "settings", "platforms"},
-    "data": {"verification", "verifier", "settings", "rewards.rule", "evaluation.statistics"},
+    "runs": {"verification", "verifier", "settings"},
+    "data": {
+        *("verification", "verifier", "settings", "runs"),
+        *("rewards.rule", "evaluation.statistics", "evaluation.leakage"),
+    },
     "rl": {"verification", "verifier", "settings", "rewards"},
     "platforms": set(),
 }
 """Room to what it may import of the package, beside itself."""
 
-EDGE = {"verl": {"rl", "platforms"}, "torch": {"rl", "platforms"}}
+EDGE = {"verl": {"rl", "platforms"}, "torch": {"rl", "platforms", "evaluation"}}
 """Library to the rooms that may import it."""
 
 

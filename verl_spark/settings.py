@@ -61,6 +61,11 @@ class Node(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+def reply_tokens(kind: Kind) -> int:
+    """Longest reply of a verifier of this kind in tokens, where no other limit is set."""
+    return _THINKING_REPLY_TOKENS if kind is Kind.THINK_PRM else _REPLY_TOKENS
+
+
 class VerifierSettings(Node):
     """How the generative reward model is asked."""
 
@@ -95,9 +100,7 @@ class VerifierSettings(Node):
     @property
     def token_limit(self) -> int:
         """Longest reply in tokens, with the default resolved."""
-        if self.max_tokens is not None:
-            return self.max_tokens
-        return _THINKING_REPLY_TOKENS if self.kind is Kind.THINK_PRM else _REPLY_TOKENS
+        return reply_tokens(self.kind) if self.max_tokens is None else self.max_tokens
 
 
 class SparkSettings(Node):

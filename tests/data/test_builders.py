@@ -2,8 +2,8 @@ import pandas as pd
 import pytest
 
 from verl_spark.data.builders import NotTaggable, Solved, tagged_response, write_format_sft, write_rl_prompts
-from verl_spark.data.problems import Problem
 from verl_spark.rl.prompts import PromptPreparer, reference_of
+from verl_spark.runs.problems import Problem
 from verl_spark.settings import SparkSettings
 from verl_spark.verification.policy_format import TAGS
 from verl_spark.verification.rendering import render, render_numbered

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from verl_spark.data.problems import BadRowError, Problem, ProblemSettings, read_problems
 from verl_spark.data.references import ReferenceSettings, read_references
-from verl_spark.data.rows import BadRow, SourceError
+from verl_spark.runs.problems import BadRowError, Problem, ProblemSettings, read_problems
+from verl_spark.runs.rows import BadRow, SourceError
 
 GOOD = b'{"id": "a", "problem": "One?"}\n'
 BAD = {

@@ -7,12 +7,12 @@ import pytest
 from tests.data.made import dropped as with_drop
 from tests.data.made import record
 from tests.data.runs import config, finish, records
-from verl_spark.data.journal import Sample
 from verl_spark.data.methods import METHODS
-from verl_spark.data.problems import Problem
 from verl_spark.data.record import Record
 from verl_spark.data.records import KEPT, balance, read_records
 from verl_spark.data.selection import BALANCE, MERGE_UNUSABLE, refined, select
+from verl_spark.runs.journal import Sample
+from verl_spark.runs.problems import Problem
 from verl_spark.verification.kinds import Kind
 from verl_spark.verification.writing import write
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from verl_spark.evaluation.statistics import estimate, paired_difference
+from verl_spark.evaluation.statistics import Stratum, estimate, estimate_combined, paired_difference
 
 
 def test_the_interval_holds_the_mean_and_is_about_as_wide_as_theory_says():
@@ -57,3 +57,32 @@ def test_what_cannot_be_estimated_is_refused(values, message):
 def test_unequal_problems_are_no_pairs():
     with pytest.raises(ValueError, match="same problems"):
         paired_difference([1.0], [1.0, 0.0])
+
+
+def stratum(*pairs):
+    sums, counts = zip(*pairs, strict=True)
+    return Stratum(np.array(sums, dtype=float), np.array(counts, dtype=float))
+
+
+def test_a_combination_of_one_mean_is_that_mean_with_its_interval():
+    values = [1.0] * 30 + [0.0] * 70
+    one = estimate_combined([stratum(*(((value,), (1,)) for value in values))], lambda means: means[:, 0])
+    plain = estimate(values)
+    assert (one.mean, one.n) == (plain.mean, plain.n)
+    assert (one.low, one.high) == pytest.approx((plain.low, plain.high), abs=0.02)
+
+
+def test_strata_are_drawn_apart_and_combined():
+    halves = [stratum(*[((place % 2, 1), (1, 1)) for place in range(200)]) for _ in range(4)]
+    found = estimate_combined(halves, lambda means: means[:, ::2].mean(axis=1))
+    single = estimate_combined(halves[:1], lambda means: means[:, 0])
+    assert found.mean == single.mean == 0.5
+    assert found.n == 800
+    assert found.high - found.low == pytest.approx((single.high - single.low) / 2, rel=0.1)  # four times the problems
+
+
+def test_draws_in_which_a_mean_has_no_value_are_left_out():
+    found = estimate_combined([stratum(((1, 0), (1, 0)), ((0, 1), (0, 1)))], lambda means: means.min(axis=1))
+    assert (found.mean, found.low, found.high) == (1, 1, 1)
+    with pytest.raises(ValueError, match="no value"):
+        estimate_combined([stratum(((1, 0), (1, 0)))], lambda means: means[:, 0])

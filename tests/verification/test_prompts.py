@@ -155,3 +155,23 @@ def test_a_hash_covers_what_a_prompt_is_built_from():
     assert "part_format" in prompts._parts("verifier_reference")
     hashes = {prompts.prompt_hash("verifier_stage1", examples=flag) for flag in (True, False)}
     assert len(hashes | {prompts.prompt_hash(name) for name in names}) == len(names) + 2
+
+
+@given(problem=hostile, paragraphs=st.lists(hostile, min_size=1, max_size=4))
+def test_a_critic_is_shown_every_paragraph_with_its_number_from_0(problem, paragraphs):
+    message = prompts.critic_message(problem, paragraphs)
+    for number, paragraph in enumerate(paragraphs):
+        assert f"<paragraph_{number}>\n{paragraph}\n</paragraph_{number}>" in message
+    count = len(paragraphs)
+    assert f"cut into {count} paragraph{'s' if count > 1 else ''}." in message
+    assert problem in message
+
+
+@given(kind=st.sampled_from(Kind), problem=hostile.filter(lambda text: "Solution:" not in text), solution=hostile)
+def test_the_problem_of_a_verifiers_message_comes_back(kind, problem, solution):
+    assert prompts.shown_problem(prompts.verifier_message(kind, problem, solution)) == problem
+
+
+@given(text=hostile)
+def test_another_message_shows_no_problem(text):
+    assert prompts.shown_problem(prompts.generator_message(text)) is None

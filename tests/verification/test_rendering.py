@@ -14,7 +14,7 @@ from verl_spark.verification.prompts import (
     verifier_prompt,
 )
 from verl_spark.verification.reading import Reading, read
-from verl_spark.verification.rendering import neutralise, render, render_numbered
+from verl_spark.verification.rendering import neutralise, render, render_numbered, render_steps
 from verl_spark.verification.steps import answer_of, numbered_steps
 from verl_spark.verification.writing import write
 
@@ -196,3 +196,17 @@ def test_rendering_takes_long_hostile_text(unit):
         for policy_format in FORMATS:
             assert len(render(text, policy_format).text) < 5 * len(text) + 100
         assert len(render_numbered(f"{text}\nAnswer: {run}").text) < 10 * len(text) + 100
+
+
+@given(bodies=st.lists(hostile, min_size=1, max_size=4), answer=st.none() | plain_words)
+def test_steps_that_come_apart_are_numbered_and_say_nothing_else(bodies, answer):
+    rendered = render_steps(bodies, answer)
+    assert len(numbered_steps(rendered.text)) == rendered.n_steps == len(bodies)
+    assert all(read(rendered.text, kind) == Reading(None, None) for kind in Kind if kind is not Kind.ORM)
+    if answer is not None:
+        assert answer_of(rendered.text) is not None
+
+
+def test_steps_are_rendered_as_in_rl():
+    text = tagged(["4 + 5 = 9,\nas is known.", "Step 2: 9 * 2 = 18"], answer="18")
+    assert render_steps(["4 + 5 = 9,\nas is known.", "Step 2: 9 * 2 = 18"], "18") == render(text, TAGS)

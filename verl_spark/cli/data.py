@@ -1,47 +1,37 @@
 """The commands `verl-spark data …`: parse, call, print."""
 
 import asyncio
-from collections.abc import Collection, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress as Bar
-from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from verl_spark import reference
+from verl_spark.cli.terminal import Config, Keys, bar, percent, refusals, stop_if_owed
 from verl_spark.data import run as commands
 from verl_spark.data.builders import Counts
 from verl_spark.data.calls import STAGES
 from verl_spark.data.config import DataConfig
 from verl_spark.data.flow import Progress
-from verl_spark.data.journal import JournalError
 from verl_spark.data.parquet import SPLITS
 from verl_spark.data.plan import Plan
-from verl_spark.data.problems import BadRowError
 from verl_spark.data.quality import RIGHT, WRONG
 from verl_spark.data.records import KEPT, Selection
-from verl_spark.data.rows import SourceError
-from verl_spark.evaluation.statistics import Estimate
-from verl_spark.settings import SettingsError
 
 app = typer.Typer(no_args_is_help=True, help="Stage I: synthetic verification data without ground truth.")
 
-File = Annotated[Path | None, typer.Option("--config", help="YAML file with the config.", exists=True, dir_okay=False)]
-Keys = Annotated[list[str] | None, typer.Argument(help="Config keys over the file's, such as verifier.n=4.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print calls, tokens and price of what is owed, and stop.")]
 Probe = Annotated[
     int, typer.Option(min=0, help="With --dry-run: really run this many problems first, to measure the tokens.")
 ]
-Result = TypeVar("Result")
 
 
 @app.command()
-def run(config: File = None, keys: Keys = None, dry_run: DryRun = False, probe: Probe = 0) -> None:
+def run(config: Config = None, keys: Keys = None, dry_run: DryRun = False, probe: Probe = 0) -> None:
     """All stages, selection, SFT files and data card. Start it again to go on after a stop."""
     _work(config, keys, STAGES, dry_run, probe)
     if not dry_run:
@@ -50,34 +40,34 @@ def run(config: File = None, keys: Keys = None, dry_run: DryRun = False, probe: 
 
 
 @app.command()
-def generate(config: File = None, keys: Keys = None) -> None:
+def generate(config: Config = None, keys: Keys = None) -> None:
     """Solutions only."""
     _work(config, keys, ["generate"])
 
 
 @app.command()
-def verify(config: File = None, keys: Keys = None) -> None:
+def verify(config: Config = None, keys: Keys = None) -> None:
     """Verifications of the solutions that are there."""
     _work(config, keys, ["verify", "reference"])
 
 
 @app.command()
-def refine(config: File = None, keys: Keys = None) -> None:
+def refine(config: Config = None, keys: Keys = None) -> None:
     """Critique and merge of the verifications that are there, for the meta methods."""
     _work(config, keys, ["critique", "merge"])
 
 
 @app.command()
-def select(config: File = None, keys: Keys = None) -> None:
+def select(config: Config = None, keys: Keys = None) -> None:
     """Records and data card by every method in `methods`, out of the calls that are there; no new calls."""
-    with _refusals():
-        _show_selection(_await(commands.select(_load(config, keys))))
+    with refusals():
+        _show_selection(asyncio.run(commands.select(_load(config, keys))))
 
 
 @app.command()
-def export(config: File = None, keys: Keys = None) -> None:
+def export(config: Config = None, keys: Keys = None) -> None:
     """SFT files of all four kinds of reward model, out of the records."""
-    with _refusals():
+    with refusals():
         written = commands.export(_load(config, keys))
     table = Table("method", "kind", *SPLITS, "left out", box=None)
     for name, kinds in written.items():
@@ -87,43 +77,43 @@ def export(config: File = None, keys: Keys = None) -> None:
 
 
 @app.command()
-def card(config: File = None, keys: Keys = None) -> None:
+def card(config: Config = None, keys: Keys = None) -> None:
     """The data card and the cost account, written anew out of calls and records."""
-    with _refusals():
+    with refusals():
         Console().print(commands.card(_load(config, keys)), markup=False, highlight=False)
 
 
 @app.command()
 def quality(
-    config: File = None,
+    config: Config = None,
     keys: Keys = None,
     step_truth: Annotated[
         Path | None, typer.Option(help="JSONL with solution_id and marks, 1 and 0.", exists=True, dir_okay=False)
     ] = None,
 ) -> None:
     """How right the labels are, against references or step truth. The only report that sees them."""
-    with _refusals():
-        accuracy, growth = _await(commands.quality(_load(config, keys), step_truth))
+    with refusals():
+        accuracy, growth = asyncio.run(commands.quality(_load(config, keys), step_truth))
     table = Table("method", "label", "truth", "labels", "accuracy", box=None)
     for line in accuracy:
-        table.add_row(line.method, line.label, line.truth, str(line.labels), _percent(line.accuracy))
+        table.add_row(line.method, line.label, line.truth, str(line.labels), percent(line.accuracy))
     Console().print(table)
     table = Table("level", "N", "kept", "agreement", "accuracy, right", "accuracy, wrong", box=None)
     for grown in growth:
-        sides = (_percent(grown.accuracy.get(side)) for side in (RIGHT, WRONG))
-        table.add_row(grown.level, str(grown.n), f"{100 * grown.kept:.1f} %", _percent(grown.agreement), *sides)
+        sides = (percent(grown.accuracy.get(side)) for side in (RIGHT, WRONG))
+        table.add_row(grown.level, str(grown.n), f"{100 * grown.kept:.1f} %", percent(grown.agreement), *sides)
     Console().print(table)
 
 
 @app.command()
 def leakage(
     benchmark: Annotated[list[Path], typer.Option(help="Benchmark file; repeatable.", exists=True, dir_okay=False)],
-    config: File = None,
+    config: Config = None,
     keys: Keys = None,
     text_field: Annotated[str, typer.Option(help="Column of the benchmark files with the problem.")] = "problem",
 ) -> None:
     """Which of the problems are also items of a benchmark: the same text, or long runs of the same words."""
-    with _refusals():
+    with refusals():
         found = commands.leakage(_load(config, keys), benchmark, text_field)
     table = Table("benchmark", "items", "problems", "same text", "overlapping problems", "overlapping items", box=None)
     for one in found:
@@ -133,16 +123,16 @@ def leakage(
 
 
 @app.command()
-def rl_prompts(config: File = None, keys: Keys = None) -> None:
+def rl_prompts(config: Config = None, keys: Keys = None) -> None:
     """The problems as verl's RL parquet."""
-    with _refusals():
+    with refusals():
         _show_written(*commands.rl_prompts(_load(config, keys)))
 
 
 @app.command()
-def format_sft(config: File = None, keys: Keys = None) -> None:
+def format_sft(config: Config = None, keys: Keys = None) -> None:
     """SFT data for the policy's text format, out of the solutions that the first method calls right."""
-    with _refusals():
+    with refusals():
         _show_written(*commands.format_sft(_load(config, keys)))
 
 
@@ -158,61 +148,30 @@ def settings() -> None:
 def _work(
     config: Path | None, keys: list[str] | None, stages: Collection[str], dry_run: bool = False, probe: int = 0
 ) -> None:
-    with _refusals():
+    with refusals():
         loaded = _load(config, keys)
-        with _bar() as report:
+        with bar(_described) as report:
             if dry_run:
-                plan = _await(commands.plan(loaded, probe, report))
+                plan = asyncio.run(commands.plan(loaded, probe, report))
             else:
-                progress = _await(commands.work(loaded, stages, report))
+                progress = asyncio.run(commands.work(loaded, stages, report))
         if dry_run:
             _show_plan(plan)
             return
     Console().print(f"{progress.problems} problems, {progress.samples} calls, {progress.set_aside} failed for good")
-    if progress.failed:
-        Console(stderr=True).print(
-            f"[red]{progress.failed} requests failed and are owed[/]; the last: {escape(progress.last_failure)}. "
-            "Start again to ask them again."
-        )
-        raise typer.Exit(1)
+    stop_if_owed(progress)
 
 
 def _load(config: Path | None, keys: list[str] | None) -> DataConfig:
     return DataConfig.load(config, keys or ())
 
 
-def _await(work: Coroutine[Any, Any, Result]) -> Result:
-    return asyncio.run(work)
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """What a user can mend is said in a line each, without a traceback; an interruption ends quietly."""
-    try:
-        yield
-    except (SettingsError, SourceError, BadRowError, JournalError, FileNotFoundError) as error:
-        Console(stderr=True).print(f"[red]{escape(str(error))}[/]")
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        Console(stderr=True).print("Stopped. All finished calls are kept; start again to go on.")
-        raise typer.Exit(130) from None
-
-
-@contextmanager
-def _bar() -> Iterator[Any]:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting")
-
-        def report(progress: Progress) -> None:
-            seconds = bar.tasks[0].elapsed or 1.0
-            bar.update(
-                task,
-                description=f"{progress.problems} problems, {progress.samples} calls, "
-                f"{progress.completion_tokens / seconds:.0f} tokens/s, {progress.failed + progress.set_aside} failed",
-            )
-
-        yield report
+def _described(progress: Progress, seconds: float) -> str:
+    failed = progress.failed + progress.set_aside
+    return (
+        f"{progress.problems} problems, {progress.samples} calls, "
+        f"{progress.completion_tokens / seconds:.0f} tokens/s, {failed} failed"
+    )
 
 
 def _show_selection(selection: Selection) -> None:
@@ -238,10 +197,6 @@ def _show_plan(plan: Plan) -> None:
 
 def _show_written(path: Path, counts: Counts) -> None:
     Console().print(f"{path}: {_counted(counts.rows)}; left out: {_counted(counts.dropped) or 'none'}")
-
-
-def _percent(value: Estimate | None) -> str:
-    return "" if value is None else value.percent()
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -10,10 +10,12 @@ from rich.table import Table
 
 from verl_spark import __version__, reference
 from verl_spark.cli import data
+from verl_spark.cli import eval as evaluation
 from verl_spark.doctor import examine
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="SPARK for verl.")
 app.add_typer(data.app, name="data")
+app.add_typer(evaluation.app, name="eval")
 _SIGNS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/]"}
 
 

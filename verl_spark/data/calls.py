@@ -1,17 +1,12 @@
-"""What is asked of the models: every call of Stage I with its content key, its prompt and its seed.
+"""What is asked of the models: every call of Stage I with its texts, its prompt and its sampling."""
 
-A call is known by what determines it: stage, texts, prompt, model and sampling. Order, time, paths and the machines
-that answer play no part."""
-
-import hashlib
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
 from verl_spark.data.config import CriticSettings, DataConfig, RoleSettings
-from verl_spark.data.problems import Problem
+from verl_spark.runs.calls import Call, digest, make_call
+from verl_spark.runs.problems import Problem
 from verl_spark.verification import prompts
 from verl_spark.verification.rendering import render_numbered
 from verl_spark.verifier.client import Sampling
@@ -29,27 +24,6 @@ PROMPTS: Mapping[str, str] = MappingProxyType(
 
 STAGES = tuple(PROMPTS)
 """Kinds of calls; each has its own journal."""
-
-_SEEDS = 2**30  # leaves room below 2**31 for the index of a sample
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call: N samples of one message from one model."""
-
-    stage: str
-    key: str
-    """SHA-256 (hex) of all that determines the samples but their number."""
-    n: int
-    """Samples that are wanted."""
-    sampling: Sampling
-    """With the seed of sample 0; sample i has that seed plus i."""
-    message: Callable[[], str]
-    """Writes the user turn."""
-
-    def sampling_from(self, index: int) -> Sampling:
-        """Sampling of a request for the samples from `index` on."""
-        return replace(self.sampling, seed=(self.sampling.seed or 0) + index)
 
 
 class Calls:
@@ -111,10 +85,9 @@ class Calls:
         message: Callable[[], str],
         *parts: str,
     ) -> Call:
+        sampling = Sampling(role.max_tokens, role.temperature, role.top_p)
         prompt = stage_hash(self.config, stage)
-        key = _digest([stage, prompt, model, role.max_tokens, role.temperature, role.top_p, *parts])
-        seed = int(_digest([self.config.seed, key])[:8], 16) % _SEEDS
-        return Call(stage, key, n, Sampling(role.max_tokens, role.temperature, role.top_p, seed), message)
+        return make_call(stage, n, sampling, self.config.seed, message, *parts, prompt=prompt, model=model)
 
 
 def stage_hash(config: DataConfig, stage: str) -> str:
@@ -126,8 +99,4 @@ def stage_hash(config: DataConfig, stage: str) -> str:
 
 def solution_id(problem: str, solution: str) -> str:
     """Id of a solution: a hash of its problem's text and its own."""
-    return _digest([problem, solution])[:16]
-
-
-def _digest(parts: list[object]) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()  # JSON, so that no two lists join to one text
+    return digest([problem, solution])[:16]

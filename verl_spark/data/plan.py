@@ -5,13 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
-from verl_spark.data.calls import STAGES, Call, Calls
+from verl_spark.data.calls import STAGES, Calls
 from verl_spark.data.config import DataConfig
-from verl_spark.data.cost import Cost, by_stage, price, wall_seconds
+from verl_spark.data.cost import by_stage, price
 from verl_spark.data.flow import references_of
-from verl_spark.data.problems import Problem, read_problems
-from verl_spark.data.store import Store
 from verl_spark.data.way import Way
+from verl_spark.runs.calls import Call
+from verl_spark.runs.cost import Cost, wall_seconds
+from verl_spark.runs.problems import Problem, read_problems
+from verl_spark.runs.store import Store
 
 _CHARACTERS_PER_TOKEN = 4
 _LOOKED_AT = 50  # problems whose prompts are measured where no call has been made

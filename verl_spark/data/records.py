@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
-from verl_spark.data.calls import Call
 from verl_spark.data.config import DataConfig
-from verl_spark.data.files import replacing
 from verl_spark.data.flow import references_of
-from verl_spark.data.problems import Problem, read_problems
 from verl_spark.data.record import Record
 from verl_spark.data.selection import BALANCE
-from verl_spark.data.store import Store
 from verl_spark.data.way import Way
+from verl_spark.runs.calls import Call
+from verl_spark.runs.files import replacing
+from verl_spark.runs.problems import Problem, read_problems
+from verl_spark.runs.store import Store
 
 KEPT = "kept"
 

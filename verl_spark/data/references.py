@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import Field
 
-from verl_spark.data.problems import Problem, ProblemSettings, problem_of
-from verl_spark.data.rows import Row, read_rows
+from verl_spark.runs.problems import Problem, ProblemSettings, problem_of
+from verl_spark.runs.rows import Row, read_rows
 from verl_spark.settings import Node
 
 

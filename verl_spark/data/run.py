@@ -10,18 +10,18 @@ from verl_spark.data.builders import Counts, Solved, write_format_sft, write_rl_
 from verl_spark.data.calls import STAGES
 from verl_spark.data.card import CARD_TEXT_FILE, write_card
 from verl_spark.data.config import DataConfig
-from verl_spark.data.files import replacing
 from verl_spark.data.flow import Flow, Progress, open_engines
-from verl_spark.data.leakage import Benchmark, Leakage, find_leakage
 from verl_spark.data.plan import Plan, make_plan
-from verl_spark.data.problems import Problem, read_problems
 from verl_spark.data.quality import Growth, LabelAccuracy, growth, label_accuracy, solution_truth
 from verl_spark.data.record import Record
 from verl_spark.data.records import Selection, read_records, records_file, write_records
 from verl_spark.data.references import read_references
 from verl_spark.data.sft import SftCounts, write_sft
-from verl_spark.data.store import Store
+from verl_spark.evaluation.leakage import Benchmark, Leakage, find_leakage
 from verl_spark.rewards.rule import AnswerChecker
+from verl_spark.runs.files import replacing
+from verl_spark.runs.problems import Problem, read_problems
+from verl_spark.runs.store import Store
 from verl_spark.settings import SettingsError
 from verl_spark.verification.kinds import Kind
 
@@ -29,7 +29,7 @@ from verl_spark.verification.kinds import Kind
 async def work(config: DataConfig, allowed: Collection[str], report: Callable[[Progress], None]) -> Progress:
     """Asks what is owed of the stages in `allowed`; `report` gets the progress now and then."""
     config.claim()
-    with Store(config.output, write=True) as store:
+    with Store(config.output, STAGES, write=True) as store:
         async with open_engines(config, allowed) as engines:
             return await Flow(config, store, engines, allowed, report).run()
 
@@ -37,7 +37,7 @@ async def work(config: DataConfig, allowed: Collection[str], report: Callable[[P
 async def select(config: DataConfig) -> Selection:
     """Writes records, data card and cost account out of the calls that are finished."""
     config.claim()
-    with Store(config.output) as store:
+    with Store(config.output, STAGES) as store:
         selection = await write_records(config, store)
         write_card(config, store)
         return selection
@@ -46,7 +46,7 @@ async def select(config: DataConfig) -> Selection:
 def card(config: DataConfig) -> str:
     """Writes data card and cost account out of the records that are there; the card's text."""
     config.claim()
-    with Store(config.output) as store:
+    with Store(config.output, STAGES) as store:
         write_card(config, store)
     return (config.output / CARD_TEXT_FILE).read_text(encoding="utf-8")
 
@@ -57,7 +57,7 @@ async def plan(config: DataConfig, probe: int, report: Callable[[Progress], None
         problems = config.problems.model_copy(update={"limit": probe})
         await work(config.model_copy(update={"problems": problems}), STAGES, report)
     config.check()
-    with Store(config.output) as store:
+    with Store(config.output, STAGES) as store:
         return await make_plan(config, store)
 
 

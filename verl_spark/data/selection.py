@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from verl_spark.data.calls import PROMPTS, solution_id, stage_hash
 from verl_spark.data.config import DataConfig
-from verl_spark.data.cost import cost_of
-from verl_spark.data.journal import Sample
 from verl_spark.data.methods import Method
-from verl_spark.data.problems import Problem
 from verl_spark.data.record import Record
+from verl_spark.runs.cost import cost_of
+from verl_spark.runs.journal import Sample
+from verl_spark.runs.problems import Problem
 from verl_spark.verification.consensus import pick, vote
 from verl_spark.verification.kinds import Kind
 from verl_spark.verification.reading import NOTHING, read

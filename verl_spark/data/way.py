@@ -6,13 +6,14 @@ record is never made in two manners, and a run that was interrupted anywhere goe
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from verl_spark.data.calls import Call, Calls
+from verl_spark.data.calls import Calls
 from verl_spark.data.config import DataConfig
 from verl_spark.data.methods import Method
-from verl_spark.data.problems import Problem
 from verl_spark.data.record import Record
 from verl_spark.data.selection import dropped, refined, select, steps_of
-from verl_spark.data.store import Store
+from verl_spark.runs.calls import Call
+from verl_spark.runs.problems import Problem
+from verl_spark.runs.store import Store
 from verl_spark.verification.reading import without_thinking
 
 Ask = Callable[[Call, Problem], Awaitable[bool]]

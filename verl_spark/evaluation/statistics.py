@@ -3,10 +3,14 @@
 Intervals are percentile bootstraps over problems (SPARK's reviewers asked for them); a comparison of two arms on the
 same problems is paired, which removes the difference between the problems from it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
 
 RESAMPLES = 10_000
 _DRAWN_AT_ONCE = 2**20  # some tens of megabytes
@@ -53,6 +57,46 @@ def estimate(values: Sequence[float], seed: int = 0, problems: Sequence[str] | N
         means.extend(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
     low, high = np.quantile(means, (0.025, 0.975))
     return Estimate(float(data.mean()), float(low), float(high), n)
+
+
+class Stratum(NamedTuple):
+    """Several means over the same problems, as arrays of shape (problems, means)."""
+
+    sums: FloatArray
+    """Of the values that a problem has for a mean."""
+    counts: FloatArray
+    """Their number."""
+
+
+def estimate_combined(
+    strata: Sequence[Stratum], combine: Callable[[FloatArray], FloatArray], seed: int = 0
+) -> Estimate:
+    """What `combine` makes of the means of all strata, such as the F1 of two accuracies, with its interval.
+
+    `combine` gets an array of shape (draws, means of all strata side by side) and gives one value per draw. Problems
+    are drawn within each stratum, and with all their values. A draw in which some mean has no value is left out; `n`
+    counts problems. Raises `ValueError` for a mean without any value."""
+    if any((stratum.counts.sum(axis=0) == 0).any() for stratum in strata):
+        raise ValueError("a mean has no value to estimate from")
+    point = np.concatenate([stratum.sums.sum(axis=0) / stratum.counts.sum(axis=0) for stratum in strata])
+    rng = np.random.default_rng(seed)
+    means = np.concatenate([_drawn_means(stratum, rng) for stratum in strata], axis=1)
+    values = combine(means[np.isfinite(means).all(axis=1)])
+    low, high = np.quantile(values, (0.025, 0.975))
+    n = sum(len(stratum.sums) for stratum in strata)
+    return Estimate(float(combine(point[None])[0]), float(low), float(high), n)
+
+
+def _drawn_means(stratum: Stratum, rng: np.random.Generator) -> FloatArray:
+    """Means of resampled problems, of shape (RESAMPLES, means)."""
+    n = len(stratum.sums)
+    at_once = max(1, _DRAWN_AT_ONCE // n)
+    means: list[FloatArray] = []
+    for start in range(0, RESAMPLES, at_once):
+        weights = rng.multinomial(n, np.full(n, 1 / n), min(at_once, RESAMPLES - start)).astype(float)
+        with np.errstate(invalid="ignore"):  # 0 of 0
+            means.append((weights @ stratum.sums) / (weights @ stratum.counts))
+    return np.concatenate(means)
 
 
 def paired_difference(before: Sequence[float], after: Sequence[float], seed: int = 0) -> Estimate:

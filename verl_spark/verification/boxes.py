@@ -31,6 +31,20 @@ def box_commands(text: str) -> list[BoxCommand]:
     return [BoxCommand(found.start(), found.end(), len(found[1])) for found in _COMMAND.finditer(text)]
 
 
+def flat_boxes(text: str) -> list[str]:
+    """Contents of boxes as ProcessBench reads them, in order: whatever stands before the next closing brace.
+
+    One backslash or more, no blank before the brace; nesting and escapes play no part, so a nested box is cut short.
+    For that benchmark only, whose scores must come out the same for the same texts."""
+    contents: list[str] = []
+    while True:
+        _, _, rest = text.partition("\\boxed{")
+        content, closed, text = rest.partition("}")
+        if not closed:
+            return contents
+        contents.append(content)
+
+
 def close_box(text: str, command: BoxCommand, stop: int | None = None) -> Box | None:
     """The box that a command opens, None if its braces do not balance before `stop` (default: end of text)."""
     depth = 1

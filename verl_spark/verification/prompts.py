@@ -7,6 +7,7 @@ text can end its quotation. Files called `part_…` are included by others."""
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateNotFound, meta
@@ -15,6 +16,7 @@ from verl_spark.verification.kinds import Kind
 from verl_spark.verification.reading import without_thinking
 
 _SUFFIX = ".jinja"
+_SLOT = "\0"  # stands for a text where only the words around it are wanted
 _LOADER = PackageLoader("verl_spark.verification", "prompts")
 _ENVIRONMENT = Environment(
     loader=_LOADER,
@@ -90,6 +92,21 @@ def merge_message(problem: str, solution: str, n_steps: int, verification: str, 
     )
 
 
+def critic_message(problem: str, paragraphs: Sequence[str]) -> str:
+    """User message that asks in which paragraph of a solution the first error is, counted from 0, or -1 for none."""
+    return _template("critic").render(problem=problem, paragraphs=paragraphs)
+
+
+def shown_problem(message: str) -> str | None:
+    """The problem in a message that `verifier_message` wrote; None for another message."""
+    for kind in (Kind.PRM, Kind.ORM):
+        before, between = _around_problem(kind)
+        problem, found, _ = message.removeprefix(before).partition(between)
+        if found and message.startswith(before):
+            return problem
+    return None
+
+
 def policy_instruction(name: str) -> str:
     """Text that asks the policy for its format; `name` is that of a policy format such as "tags".
 
@@ -106,6 +123,13 @@ def prompt_hash(name: str, **settings: bool) -> str:
     return hashlib.sha256(
         "".join([*texts, json.dumps(settings, sort_keys=True) if settings else ""]).encode()
     ).hexdigest()
+
+
+@cache
+def _around_problem(kind: Kind) -> tuple[str, str]:
+    """What a verifier's message says before the problem, and between the problem and the solution."""
+    before, between, _ = verifier_message(kind, _SLOT, _SLOT).split(_SLOT)
+    return before, between
 
 
 @cache

@@ -77,6 +77,16 @@ def render_numbered(text: str) -> Rendered:
     return Rendered("\n".join(page.lines), None if spans is None else len(spans), page.neutralised)
 
 
+def render_steps(bodies: Sequence[str], answer: str | None = None) -> Rendered:
+    """A solution that comes as its steps, in the style of `render`; with an answer line if there is an answer."""
+    page = _Page(lambda part: part, numbered=True)
+    for number, body in enumerate(bodies, 1):
+        page.add_step(number, body)
+    if answer is not None:
+        page.add_answer(answer)
+    return Rendered("\n".join(page.lines), len(bodies), page.neutralised)
+
+
 def neutralise(text: str) -> tuple[str, int]:
     """The text with its contract markers made harmless, and their number.
 

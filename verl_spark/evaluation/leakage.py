@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from verl_spark.data.problems import Problem, ProblemSettings, read_problems
-from verl_spark.data.rows import BadRow
+from verl_spark.runs.problems import Problem, ProblemSettings, read_problems
+from verl_spark.runs.rows import BadRow
 
 N = 13
 THRESHOLD = 0.5

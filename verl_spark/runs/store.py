@@ -8,17 +8,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from verl_spark.data.calls import STAGES, Call
-from verl_spark.data.journal import Journal, Sample
+from verl_spark.runs.calls import Call
+from verl_spark.runs.journal import Journal, Sample
 
 FAILURES_FILE = "failures.jsonl"
 
 
 class Store:
-    """The calls in `folder`. Use it as a context manager; one process at a time may `write`."""
+    """The calls of some stages in `folder`. Use it as a context manager; one process at a time may `write`."""
 
-    def __init__(self, folder: Path, write: bool = False) -> None:
-        self.journals = {stage: Journal(folder / "calls" / f"{stage}.jsonl", write) for stage in STAGES}
+    def __init__(self, folder: Path, stages: Sequence[str], write: bool = False) -> None:
+        self.journals = {stage: Journal(folder / "calls" / f"{stage}.jsonl", write) for stage in stages}
+        self._write = write
         self._failures = folder / FAILURES_FILE
         self._failed: set[str] = set()
         self._open = ExitStack()
@@ -30,7 +31,7 @@ class Store:
             if self._failures.exists():
                 lines = self._failures.read_bytes().splitlines(keepends=True)
                 whole = [line for line in lines if line.endswith(b"\n")]
-                if whole != lines and self.journals["generate"].write:
+                if whole != lines and self._write:
                     self._failures.write_bytes(b"".join(whole))
                 self._failed = {json.loads(line)["key"] for line in whole}
             self._open = opening.pop_all()
@@ -54,7 +55,7 @@ class Store:
         self.journals[call.stage].append(call.key, samples)
 
     def fail(self, call: Call, cause: str, place: str) -> None:
-        """Sets aside a call that is not to be asked again; `place` is where its problem was read."""
+        """Sets aside a call that is not to be asked again; `place` is where its texts were read."""
         self._failed.add(call.key)
         with self._failures.open("a") as file:
             file.write(json.dumps({"key": call.key, "stage": call.stage, "problem": place, "cause": cause}) + "\n")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import PositiveInt
 
-from verl_spark.data.rows import BadRow, Row, SourceSettings, read_rows
+from verl_spark.runs.rows import BadRow, Row, SourceSettings, read_rows
 
 
 class ProblemSettings(SourceSettings):

@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from verl_spark.data.journal import Journal, JournalError, Sample
+from verl_spark.runs.journal import Journal, JournalError, Sample
 
 KEY, OTHER = "a" * 64, "b" * 64
 

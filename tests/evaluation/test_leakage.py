@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from verl_spark.data.leakage import Benchmark, find_leakage
-from verl_spark.data.problems import Problem, ProblemSettings, read_problems
-from verl_spark.data.rows import BadRow
+from verl_spark.evaluation.leakage import Benchmark, find_leakage
+from verl_spark.runs.problems import Problem, ProblemSettings, read_problems
+from verl_spark.runs.rows import BadRow
 
 STORY = (
     "Every morning Aya goes for a walk of nine kilometres and stops at a coffee shop afterwards; at a constant "

@@ -53,10 +53,9 @@ def read_rows(source: SourceSettings, columns: Sequence[str]) -> Iterator[Row | 
     path = Path(source.path)
     if not path.is_file():
         return _hub_rows(source, columns)
-    readers = {".jsonl": _json_lines, ".json": _json_list, ".parquet": _parquet_rows}
-    if path.suffix not in readers:
-        raise SourceError(f"{path}: unknown kind of file; there are {', '.join(readers)}")
-    return readers[path.suffix](path, columns)
+    if path.suffix not in FORMATS:
+        raise SourceError(f"{path}: unknown kind of file; there are {', '.join(FORMATS)}")
+    return FORMATS[path.suffix](path, columns)
 
 
 def _json_lines(path: Path, columns: Sequence[str]) -> Iterator[Row | BadRow]:
@@ -125,3 +124,7 @@ def _hub_rows(source: SourceSettings, columns: Sequence[str]) -> Iterator[Row | 
     stream = stream.select_columns([name for name in columns if name in names])
     for number, row in enumerate(stream):
         yield Row(f"{source.path}/{source.split}:row {number}", row)
+
+
+FORMATS = {".jsonl": _json_lines, ".json": _json_list, ".parquet": _parquet_rows}
+"""How a file is read, by the end of its name."""
