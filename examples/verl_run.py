@@ -29,8 +29,14 @@ class Run:
         return self.log.read_text(errors="replace")
 
 
-def run_verl(
+def run_verl(folder: Path, overrides: Sequence[str], **options: Any) -> Run:
+    """Run `python -m verl.trainer.main_ppo` with `overrides`; options and result are those of `run_command`."""
+    return run_command(folder, [sys.executable, "-m", "verl.trainer.main_ppo"], overrides, **options)
+
+
+def run_command(
     folder: Path,
+    command: Sequence[str],
     overrides: Sequence[str],
     *,
     name: str = "run",
@@ -38,15 +44,14 @@ def run_verl(
     env: Mapping[str, str] | None = None,
     watch: Callable[[str], bool | None] | None = None,
 ) -> Run:
-    """Run `python -m verl.trainer.main_ppo` with `overrides` on the CPU platform; log and metrics go into `folder`.
+    """Run a trainer's command with Hydra overrides on the CPU platform; log and metrics go into `folder`.
 
     `watch` sees every line of the log as it comes; when it returns True, the run is killed there and then. A run
     that exceeds `timeout_s` is killed as well; its return code is then negative.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log, metrics = folder / f"{name}.log", folder / f"{name}.metrics.jsonl"
-    command = [sys.executable, "-m", "verl.trainer.main_ppo", *overrides]
-    command += ["trainer.logger=[console,file]", f"hydra.run.dir={folder / 'hydra'}"]
+    command = [*command, *overrides, "trainer.logger=[console,file]", f"hydra.run.dir={folder / 'hydra'}"]
     start = time.monotonic()
     variables = {**os.environ, **environment(), "VERL_FILE_LOGGER_PATH": str(metrics), **(env or {})}
     with log.open("w") as out:

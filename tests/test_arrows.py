@@ -10,20 +10,21 @@ PACKAGE = Path(__file__).parents[1] / "verl_spark"
 
 KNOWS = {
     "verification": set(),
-    "evaluation": {"verification", "verifier", "settings", "runs"},
+    "evaluation": {"verification", "verifier", "settings", "runs", "files", "versions"},
     "rewards": {"verification"},
-    "verifier": {"verification", "settings", "platforms"},
-    "runs": {"verification", "verifier", "settings"},
+    "verifier": {"verification", "settings", "platforms", "files"},
+    "runs": {"verification", "verifier", "settings", "files"},
     "data": {
-        *("verification", "verifier", "settings", "runs"),
+        *("verification", "verifier", "settings", "runs", "files", "versions"),
         *("rewards.rule", "evaluation.statistics", "evaluation.leakage"),
     },
+    "prm": {"verification", "verifier", "settings", "files", "versions", "platforms"},
     "rl": {"verification", "verifier", "settings", "rewards"},
     "platforms": set(),
 }
 """Room to what it may import of the package, beside itself."""
 
-EDGE = {"verl": {"rl", "platforms"}, "torch": {"rl", "platforms", "evaluation"}}
+EDGE = {"verl": {"rl", "prm", "platforms"}, "torch": {"rl", "prm", "platforms", "evaluation"}}
 """Library to the rooms that may import it."""
 
 

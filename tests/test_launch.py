@@ -15,6 +15,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from verl_spark import launch
 from verl_spark.launch import SettingsError, SparkCallback, advice, check, engage, prepare, spark_door
 from verl_spark.settings import MANAGERS, SparkSettings
+from verl_spark.verification.kinds import Kind
+from verl_spark.verifier.identity import FILE, Identity
 
 _VERL = find_spec("verl")
 assert _VERL is not None
@@ -394,3 +396,48 @@ def test_verls_own_command_refuses_before_anything_starts(
     assert says in run.stderr
     assert "Traceback" not in run.stderr
     assert list(tmp_path.iterdir()) == []  # not even Hydra's output folder
+
+
+class TestTrainedVerifier:
+    """A model that `verl-spark train` exported says what it is, and is asked as nothing else."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        Identity.of_kind(Kind.PRM, base_model="b", seed=1).write(tmp_path)
+        return tmp_path
+
+    @staticmethod
+    def of(config: DictConfig, folder: Path, *changes: Changes) -> DictConfig:
+        return changed(config, {"reward.reward_model.model_path": str(folder)}, *changes)
+
+    def test_it_is_accepted_as_what_it_is(self, recipe: DictConfig, folder: Path) -> None:
+        assert check(self.of(recipe, folder, {"reward.reward_manager.name": "spark_prm"})) is not None
+
+    def test_it_is_refused_as_another_kind_with_the_cure(self, preset: DictConfig, folder: Path) -> None:
+        (problem,) = refusal(self.of(preset, folder))
+        for text in (str(folder), "trained as prm", "asked as prm_cot", "reward_model=spark_prm,"):
+            assert text in problem
+
+    def test_a_think_prm_is_asked_by_its_kind(self, preset: DictConfig, tmp_path: Path) -> None:
+        Identity.of_kind(Kind.THINK_PRM, base_model="b", seed=1).write(tmp_path)
+        (problem,) = refusal(self.of(preset, tmp_path))
+        assert "set reward_model=spark_prmcot reward.spark.verifier.kind=think_prm" in problem
+        assert check(self.of(preset, tmp_path, {"reward.spark.verifier.kind": "think_prm"})) is not None
+
+    def test_it_is_refused_with_another_prompt(self, recipe: DictConfig, tmp_path: Path) -> None:
+        identity = Identity.of_kind(Kind.PRM, base_model="b", seed=1)
+        identity.model_copy(update={"prompt_sha256": "0" * 64}).write(tmp_path)
+        (problem,) = refusal(self.of(recipe, tmp_path, {"reward.reward_manager.name": "spark_prm"}))
+        assert "000000000000" in problem
+        assert identity.prompt_sha256[:12] in problem
+
+    def test_a_file_that_cannot_be_read_is_refused(self, preset: DictConfig, tmp_path: Path) -> None:
+        (tmp_path / FILE).write_text("{")
+        (problem,) = refusal(self.of(preset, tmp_path))
+        assert FILE in problem
+
+    def test_models_without_the_file_and_external_servers_are_not_asked_for_it(
+        self, preset: DictConfig, folder: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        assert check(self.of(preset, tmp_path_factory.mktemp("plain"))) is not None
+        assert check(self.of(preset, folder, EXTERNAL)) is not None

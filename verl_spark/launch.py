@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Literal
 
 from hydra.experimental.callback import Callback
@@ -17,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from verl_spark.rewards.credit import GROUPED
 from verl_spark.settings import MANAGERS, NODE, SettingsError, SparkSettings
+from verl_spark.verifier.identity import Identity
 
 __all__ = ["SettingsError", "SparkCallback", "advice", "check", "engage", "prepare", "spark_door"]
 
@@ -307,10 +309,29 @@ def _reward_model(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
             f"{_REWARD_MODEL}.model_path: no reward model is named{ignored}; set it to the folder or hub name of a "
             f"generative {settings.verifier.kind.value} model, or use {NODE}.serving=external"
         )
+    yield from _identity(config, settings)
     if _get(config, f"{rollout}.skip_tokenizer_init"):
         yield f"{rollout}.skip_tokenizer_init=True: verl's reward model server needs its tokenizer; set it to False"
     yield from _lengths(config, settings)
     yield from _gpus(config, settings)
+
+
+def _identity(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
+    """A local model that says what it is must be asked as that; a name on a hub is not looked up here."""
+    folder, kind = Path(str(_get(config, f"{_REWARD_MODEL}.model_path"))).expanduser(), settings.verifier.kind
+    try:
+        identity = Identity.of(folder)
+    except ValueError as error:
+        yield f"{_REWARD_MODEL}.model_path: {error}"
+        return
+    if identity is None or (problem := identity.misfit(kind)) is None:
+        return
+    cure = ""
+    if identity.kind is not kind:
+        preset = next(name for name, manager in MANAGERS.items() if identity.kind in manager.kinds)
+        extra = "" if MANAGERS[preset].kinds[0] is identity.kind else f" {NODE}.verifier.kind={identity.kind.value}"
+        cure = f"; set reward_model={preset}{extra}, or name a {kind.value} model"
+    yield f"{_REWARD_MODEL}.model_path={folder}: {problem}{cure}"
 
 
 def _lengths(config: DictConfig, settings: SparkSettings) -> Iterator[str]:

@@ -167,11 +167,20 @@ def test_a_critic_is_shown_every_paragraph_with_its_number_from_0(problem, parag
     assert problem in message
 
 
-@given(kind=st.sampled_from(Kind), problem=hostile.filter(lambda text: "Solution:" not in text), solution=hostile)
-def test_the_problem_of_a_verifiers_message_comes_back(kind, problem, solution):
-    assert prompts.shown_problem(prompts.verifier_message(kind, problem, solution)) == problem
+@given(st.sampled_from(Kind), st.text(), st.text())
+def test_what_a_verifier_was_asked_is_known_from_its_message(kind, problem, solution):
+    assert prompts.asked(kind, prompts.verifier_message(kind, problem, solution)) == (problem, solution)
 
 
-@given(text=hostile)
-def test_another_message_shows_no_problem(text):
-    assert prompts.shown_problem(prompts.generator_message(text)) is None
+@pytest.mark.parametrize("kind", Kind)
+def test_another_text_asks_nothing(kind):
+    message = prompts.verifier_message(kind, "What?", "So.")
+    for other in (
+        "",
+        "What?",
+        message[1:],
+        message[:-1],
+        message.replace("Solution:", "Answer:"),
+        message + " Please.",
+    ):
+        assert prompts.asked(kind, other) is None

@@ -9,13 +9,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from verl_spark import __version__, reference
-from verl_spark.cli import data
+from verl_spark.cli import data, train
 from verl_spark.cli import eval as evaluation
 from verl_spark.doctor import examine
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="SPARK for verl.")
 app.add_typer(data.app, name="data")
 app.add_typer(evaluation.app, name="eval")
+app.add_typer(train.app, name="train")
 _SIGNS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/]"}
 
 

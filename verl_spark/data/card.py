@@ -14,10 +14,10 @@ from verl_spark.data.methods import Method
 from verl_spark.data.record import Record
 from verl_spark.data.records import KEPT, read_records, records_file
 from verl_spark.data.selection import stages
+from verl_spark.files import file_hash, replacing
 from verl_spark.runs.cost import Cost, wall_seconds
-from verl_spark.runs.files import file_hash, replacing
 from verl_spark.runs.store import Store
-from verl_spark.runs.versions import versions
+from verl_spark.versions import versions
 
 CARD_FILE, CARD_TEXT_FILE, COST_FILE = "card.json", "card.md", "cost.json"
 

@@ -15,10 +15,10 @@ from verl_spark.data.config import DataConfig
 from verl_spark.data.references import read_references
 from verl_spark.data.selection import stages
 from verl_spark.data.way import Way
+from verl_spark.files import replacing
 from verl_spark.runs.asking import Asked, Asker, in_window
 from verl_spark.runs.calls import Call
 from verl_spark.runs.cost import Stopwatch
-from verl_spark.runs.files import replacing
 from verl_spark.runs.problems import Problem, read_problems
 from verl_spark.runs.rows import BadRow
 from verl_spark.runs.store import Store

@@ -12,8 +12,8 @@ from verl_spark.data.flow import references_of
 from verl_spark.data.record import Record
 from verl_spark.data.selection import BALANCE
 from verl_spark.data.way import Way
+from verl_spark.files import replacing
 from verl_spark.runs.calls import Call
-from verl_spark.runs.files import replacing
 from verl_spark.runs.problems import Problem, read_problems
 from verl_spark.runs.store import Store
 

@@ -18,8 +18,8 @@ from verl_spark.data.records import Selection, read_records, records_file, write
 from verl_spark.data.references import read_references
 from verl_spark.data.sft import SftCounts, write_sft
 from verl_spark.evaluation.leakage import Benchmark, Leakage, find_leakage
+from verl_spark.files import replacing
 from verl_spark.rewards.rule import AnswerChecker
-from verl_spark.runs.files import replacing
 from verl_spark.runs.problems import Problem, read_problems
 from verl_spark.runs.store import Store
 from verl_spark.settings import SettingsError

@@ -7,7 +7,8 @@ from verl_spark.evaluation.items import Item
 from verl_spark.evaluation.leakage import Benchmark, find_leakage
 from verl_spark.runs.problems import Problem, ProblemSettings, problem_of
 from verl_spark.runs.rows import BadRow, SourceError, SourceSettings, read_rows
-from verl_spark.verification.prompts import shown_problem
+from verl_spark.verification.kinds import Kind
+from verl_spark.verification.prompts import asked
 
 FIELDS = ("problem", "prompt", "messages")
 """Columns that may hold the problem: of problems and records, of verl's RL data, of its SFT data."""
@@ -73,5 +74,11 @@ def _problems(source: str, field: str | None) -> Iterator[Problem | BadRow]:
         column = next((name for name in columns if row.values.get(name) is not None), columns[0])
         found = problem_of(row, ProblemSettings(path=source, text_field=column))
         if isinstance(found, Problem):
-            found = Problem(found.source, shown_problem(found.text) or found.text, found.source)
+            found = Problem(found.source, _problem_in(found.text), found.source)
         yield found
+
+
+def _problem_in(text: str) -> str:
+    """The problem that a `verifier_message` is about; another text is the problem itself."""
+    questions = filter(None, (asked(kind, text) for kind in Kind))
+    return next((problem for problem, _ in questions), text)

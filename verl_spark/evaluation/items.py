@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import PositiveInt
 
+from verl_spark.files import file_hash
 from verl_spark.runs.calls import digest
-from verl_spark.runs.files import file_hash
 from verl_spark.runs.rows import FORMATS, Row, SourceError, SourceSettings, read_rows
 from verl_spark.settings import Node
 

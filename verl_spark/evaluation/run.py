@@ -13,10 +13,10 @@ from verl_spark.evaluation.items import Items, read_items
 from verl_spark.evaluation.metric import Score, score
 from verl_spark.evaluation.recorded import judge_recorded
 from verl_spark.evaluation.statistics import Estimate
+from verl_spark.files import file_hash, replacing
 from verl_spark.runs.cost import wall_seconds
-from verl_spark.runs.files import file_hash, replacing
-from verl_spark.runs.versions import versions
 from verl_spark.verifier.engine import Engine
+from verl_spark.versions import versions
 
 RESULT_FILE, ITEMS_FILE = "result.json", "items.jsonl"
 

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from verl_spark.runs.files import replacing
+from verl_spark.files import replacing
 from verl_spark.settings import Node, SettingsError, differences, messages
 
 CONFIG_FILE = "config.yaml"

@@ -16,7 +16,7 @@ from verl_spark.verification.kinds import Kind
 from verl_spark.verification.reading import without_thinking
 
 _SUFFIX = ".jinja"
-_SLOT = "\0"  # stands for a text where only the words around it are wanted
+_SLOT = "\0"  # stands for a text in a prompt; no prompt holds it
 _LOADER = PackageLoader("verl_spark.verification", "prompts")
 _ENVIRONMENT = Environment(
     loader=_LOADER,
@@ -47,6 +47,18 @@ def verifier_prompt(kind: Kind) -> str:
 def verifier_message(kind: Kind, problem: str, solution: str) -> str:
     """User message for a verifier: problem, solution as rendered, and the request, a blank line between them."""
     return _template(verifier_prompt(kind)).render(problem=problem, solution=solution)
+
+
+def asked(kind: Kind, message: str) -> tuple[str, str] | None:
+    """Problem and solution in a user message as `verifier_message` writes it; None for any other text.
+
+    The first place where the prompt could divide them counts, so a problem that repeats the prompt's own words there
+    comes back shorter."""
+    before, between, after = verifier_message(kind, _SLOT, _SLOT).split(_SLOT)
+    if not (message.startswith(before) and message.endswith(after) and len(before + after) <= len(message)):
+        return None
+    problem, divided, solution = message[len(before) : len(message) - len(after)].partition(between)
+    return (problem, solution) if divided else None
 
 
 def generator_message(problem: str) -> str:
@@ -97,16 +109,6 @@ def critic_message(problem: str, paragraphs: Sequence[str]) -> str:
     return _template("critic").render(problem=problem, paragraphs=paragraphs)
 
 
-def shown_problem(message: str) -> str | None:
-    """The problem in a message that `verifier_message` wrote; None for another message."""
-    for kind in (Kind.PRM, Kind.ORM):
-        before, between = _around_problem(kind)
-        problem, found, _ = message.removeprefix(before).partition(between)
-        if found and message.startswith(before):
-            return problem
-    return None
-
-
 def policy_instruction(name: str) -> str:
     """Text that asks the policy for its format; `name` is that of a policy format such as "tags".
 
@@ -123,13 +125,6 @@ def prompt_hash(name: str, **settings: bool) -> str:
     return hashlib.sha256(
         "".join([*texts, json.dumps(settings, sort_keys=True) if settings else ""]).encode()
     ).hexdigest()
-
-
-@cache
-def _around_problem(kind: Kind) -> tuple[str, str]:
-    """What a verifier's message says before the problem, and between the problem and the solution."""
-    before, between, _ = verifier_message(kind, _SLOT, _SLOT).split(_SLOT)
-    return before, between
 
 
 @cache

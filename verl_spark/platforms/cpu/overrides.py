@@ -1,4 +1,5 @@
-"""Command-line overrides and process environment with which `verl.trainer.main_ppo` (verl 0.9.1) runs on the CPU."""
+"""Command-line overrides and process environment with which verl 0.9.1 runs on the CPU: RL (`verl.trainer.main_ppo`)
+and SFT (`verl.trainer.sft_trainer`)."""
 
 _ATTENTION = "override_config.attn_implementation=sdpa"
 
@@ -51,6 +52,19 @@ CPU_OVERRIDES: tuple[str, ...] = (
     "reward.num_workers=1",
     "transfer_queue.backend.SimpleStorage.num_data_storage_units=1",
     "data.dataloader_num_workers=0",
+)
+
+SFT_CPU_OVERRIDES: tuple[str, ...] = (
+    # One model and no Ray; each line has the reason that the same setting of the policy has above.
+    "trainer.device=cpu",
+    "engine.strategy=fsdp2",
+    f"+model.{_ATTENTION}",
+    "model.use_remove_padding=False",
+    "+engine.mixed_precision.param_dtype=fp32",
+    "engine.use_torch_compile=False",
+    "model.enable_gradient_checkpointing=False",
+    # Tokenising a row takes no time beside a step; the default of 8 worker processes does.
+    "data.num_workers=0",
 )
 
 

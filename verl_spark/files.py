@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and what identifies them."""
+"""Files that are there whole or not at all, and what is in them."""
 
 import hashlib
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ def replacing(path: Path) -> Iterator[TextIO]:
 
 def file_hash(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
