@@ -165,7 +165,7 @@ def test_kill_9_anywhere_loses_nothing(tmp_path):
 
 
 def test_an_interrupt_ends_quietly_and_the_next_start_goes_on(problems, tmp_path):
-    with serving("--latency-s=0.2") as url:
+    with serving("--latency-s=2") as url:
         file = tmp_path / "config.yaml"
         made = config(url, problems, tmp_path / "out")
         file.write_text(yaml.safe_dump(made.model_dump(mode="json")))
