@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers.utils import logging as transformers_logging
 
 from verl_spark.verification import prompts
 
@@ -34,6 +35,8 @@ CHAT_TEMPLATE = (
 PAD, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 
 Report = Callable[[str], None]
+
+transformers_logging.disable_progress_bar()  # a bar for each file of a model that loads in a moment
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class Recipe:
     """Share of more drills among the examples of the PRM-CoT."""
     prm_policy_samples: int = 1200
     """Examples among those of the PRM-CoT whose solutions the policy wrote."""
-    held_out: int = 512
+    held_out: int = 300
     """Problems on which the models are measured."""
 
 
