@@ -22,7 +22,7 @@ from rich.table import Table
 
 from examples import arithmetic, tiny_models
 from examples.arithmetic import Problem, Split, Truth
-from examples.teaching import Lessons, Report, TinyModel, cached, key, teach
+from examples.teaching import Example, Lessons, Report, TinyModel, cached, key, teach
 from examples.tiny_models import DEFAULT_CACHE, Recipe, base_model
 from verl_spark.data.calls import STAGES
 from verl_spark.data.config import DataConfig
@@ -254,16 +254,20 @@ def _make_generator(folder: Path, base: Path, recipe: Stage1Recipe, report: Repo
 
 
 def _make_verifier(folder: Path, base: Path, recipe: Stage1Recipe, report: Report) -> dict[str, Any]:
-    tokenizer = TinyModel(base).tokenizer
-    rng = random.Random(recipe.verifier.seed)
-    drills = tiny_models.drills(tokenizer, recipe.verifier.examples // 3, rng, concluding=True)
+    drills = _drills(base, recipe.verifier)
     taught = teach("verifier", verifier_pairs(recipe), base, recipe.verifier, folder, report, drills)
     return {**taught, "label_error": recipe.label_error, "split": Split.VERIFIER.value}
 
 
 def _make_critic(folder: Path, base: Path, recipe: Stage1Recipe, report: Report) -> dict[str, Any]:
-    taught = teach("critic", critic_pairs(recipe), base, recipe.critic, folder, report)
+    taught = teach("critic", critic_pairs(recipe), base, recipe.critic, folder, report, _drills(base, recipe.critic))
     return {**taught, "critique_error": recipe.critique_error, "split": Split.CRITIC.value}
+
+
+def _drills(base: Path, lessons: Lessons) -> list[Example]:
+    """More drills, a quarter of what is taught: without them the verdict is guessed and not concluded."""
+    rng = random.Random(lessons.seed)
+    return tiny_models.drills(TinyModel(base).tokenizer, lessons.examples // 3, rng, concluding=True)
 
 
 def _key(base: str, recipe: Stage1Recipe) -> str:
