@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from verl_spark import reference
-from verl_spark.cli.terminal import Config, Keys, bar, percent, refusals, stop_if_owed
+from verl_spark.cli.terminal import Config, Keys, bar, percent, refusals, show, stop_if_owed
 from verl_spark.data import run as commands
 from verl_spark.data.builders import Counts
 from verl_spark.data.calls import STAGES
@@ -139,10 +138,7 @@ def format_sft(config: Config = None, keys: Keys = None) -> None:
 @app.command()
 def settings() -> None:
     """Every key of the config, its default and what it means."""
-    table = Table("key", "default", "meaning", box=None)
-    for entry in reference.settings(DataConfig):
-        table.add_row(*map(escape, entry))
-    Console().print(table)
+    show(reference.settings(DataConfig), "key", "default", "meaning")
 
 
 def _work(

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from verl_spark import reference
-from verl_spark.cli.terminal import Config, Keys, bar, percent, refusals, stop_if_owed
+from verl_spark.cli.terminal import Config, Keys, bar, percent, refusals, show, stop_if_owed
 from verl_spark.evaluation import run as commands
 from verl_spark.evaluation.asking import Progress
 from verl_spark.evaluation.config import EvalConfig
@@ -56,10 +56,7 @@ def processbench(
 @app.command()
 def settings() -> None:
     """Every key of the config of `processbench`, its default and what it means."""
-    table = Table("key", "default", "meaning", box=None)
-    for entry in reference.settings(EvalConfig):
-        table.add_row(*map(escape, entry))
-    Console().print(table)
+    show(reference.settings(EvalConfig), "key", "default", "meaning")
 
 
 def _described(progress: Progress, total: int, seconds: float) -> str:

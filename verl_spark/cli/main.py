@@ -1,6 +1,5 @@
 """The command `verl-spark`: parse, call, print."""
 
-from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -11,6 +10,7 @@ from rich.table import Table
 from verl_spark import __version__, reference
 from verl_spark.cli import data, train
 from verl_spark.cli import eval as evaluation
+from verl_spark.cli.terminal import show
 from verl_spark.doctor import examine
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="SPARK for verl.")
@@ -50,17 +50,10 @@ def doctor(
 @app.command()
 def settings() -> None:
     """Every setting below `reward.spark`, its default and what it means."""
-    _show(reference.settings(), "reward.spark.…", "default", "meaning")
+    show(reference.settings(), "reward.spark.…", "default", "meaning")
 
 
 @app.command()
 def metrics() -> None:
     """Every metric that a training step reports, and what it means."""
-    _show(((name, meaning) for name, _, meaning in reference.metrics()), "metric", "meaning")
-
-
-def _show(rows: Iterable[tuple[str, ...]], *heads: str) -> None:
-    table = Table(*heads, box=None)
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    Console().print(table)
+    show(((name, meaning) for name, _, meaning in reference.metrics()), "metric", "meaning")

@@ -1,6 +1,6 @@
 """What the commands that do long work share: their options, a progress line, and how they refuse and stop."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from verl_spark.evaluation.items import ItemsError
 from verl_spark.evaluation.recorded import RepliesError
@@ -62,6 +63,14 @@ def stop_if_owed(progress: Asked) -> None:
             "Start again to ask them again."
         )
         raise typer.Exit(1)
+
+
+def show(rows: Iterable[tuple[str, ...]], *heads: str) -> None:
+    """Prints plain texts as a table."""
+    table = Table(*heads, box=None)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console().print(table)
 
 
 def percent(value: Estimate | None) -> str:

@@ -2,17 +2,15 @@
 
 import os
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from verl_spark import reference
+from verl_spark.cli.terminal import refusals, show
 from verl_spark.prm.settings import PRESETS, SftSettings
 from verl_spark.settings import SettingsError
 
@@ -30,7 +28,7 @@ def _training(preset: str) -> Callable[..., None]:
     def train(overrides: Overrides = None, rendezvous: Rendezvous = None) -> None:
         from verl_spark.prm import launch
 
-        with _refusals():
+        with refusals():
             given = _check(preset, overrides or [])
             command = launch.command(launch.composed(given), [*given, "spark.check_data=False"], rendezvous)
         Console().print(shlex.join(command), markup=False, highlight=False, soft_wrap=True)
@@ -47,7 +45,7 @@ for _name, _preset in _PRESETS.items():
 @app.command()
 def check(kind: Kind, overrides: Overrides = None) -> None:
     """The checks before a training alone, with the trained tokens of a few rows."""
-    with _refusals():
+    with refusals():
         _check(_preset_of(kind), overrides or [])
 
 
@@ -57,7 +55,7 @@ def export(kind: Kind, overrides: Overrides = None) -> None:
     from verl_spark.prm import launch
     from verl_spark.prm.export import export
 
-    with _refusals():
+    with refusals():
         folder = export(launch.composed(launch.overrides_of(_preset_of(kind), overrides or [])))
     Console().print(str(folder), markup=False)
 
@@ -70,17 +68,14 @@ def scores(
     """Add results of evaluations to an exported model's card."""
     from verl_spark.prm.export import add_scores
 
-    with _refusals():
+    with refusals():
         add_scores(folder, file)
 
 
 @app.command()
 def settings() -> None:
     """Every key of the node `spark`, its default and what it means; all else is verl's."""
-    table = Table("spark.…", "default", "meaning", box=None)
-    for entry in reference.settings(SftSettings):
-        table.add_row(*map(escape, entry))
-    Console().print(table)
+    show(reference.settings(SftSettings), "spark.…", "default", "meaning")
 
 
 def _preset_of(kind: str) -> str:
@@ -103,13 +98,3 @@ def _check(preset: str, overrides: list[str]) -> list[str]:
     for name, counts in check.summary(checked).items():
         console.print(f"{name}: {', '.join(f'{n} {what}' for what, n in counts.items())}")
     return given
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """What a user can mend is said in a line each, without a traceback."""
-    try:
-        yield
-    except SettingsError as error:
-        Console(stderr=True).print(f"[red]{escape(str(error))}[/]")
-        raise typer.Exit(2) from None
