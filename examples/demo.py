@@ -28,8 +28,10 @@ from verl_spark.platforms.cpu.overrides import CPU_OVERRIDES
 from verl_spark.verification.policy_format import TAGS
 
 HELD_OUT = 600
-PROMPTS, ROLLOUTS = 32, 8
+PROMPTS, ROLLOUTS = 24, 8
 """Problems in a step, and responses to each."""
+UPDATES = 2
+"""Updates in a step, each on its share of the rollouts."""
 TIME_LIMIT_S = 900.0
 console = Console()
 
@@ -110,9 +112,9 @@ def recipe(models: DemoModels, data: tuple[Path, Path], steps: int, out: Path) -
         "data.max_prompt_length=48",
         "data.max_response_length=80",
         f"actor_rollout_ref.model.path={models.policy}",
-        f"actor_rollout_ref.actor.ppo_mini_batch_size={PROMPTS}",
-        f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={PROMPTS * ROLLOUTS}",
-        "actor_rollout_ref.actor.optim.lr=5e-4",
+        f"actor_rollout_ref.actor.ppo_mini_batch_size={PROMPTS // UPDATES}",
+        f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={PROMPTS * ROLLOUTS // UPDATES}",
+        "actor_rollout_ref.actor.optim.lr=4e-4",
         "actor_rollout_ref.rollout.name=vllm",
         f"actor_rollout_ref.rollout.n={ROLLOUTS}",
         f"actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu={PROMPTS * ROLLOUTS}",
