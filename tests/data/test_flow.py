@@ -185,7 +185,13 @@ def test_an_interrupt_ends_quietly_and_the_next_start_goes_on(problems, tmp_path
 def _start(file: Path, **options) -> subprocess.Popen:
     code = "from verl_spark.cli.main import app; app()"
     command = [sys.executable, "-c", code, "data", "run", "--config", str(file)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[2], **options)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[2],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored by what a shell runs behind it
+        **options,
+    )
 
 
 def _kill_when(process: subprocess.Popen, file: Path, size: float) -> None:
