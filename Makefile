@@ -5,7 +5,7 @@ VENV     ?= .venv
 PIP_ARGS ?=
 # Folder of shared test vectors; the tests that read them are skipped when empty.
 GOLDEN   ?=
-# Folder of benchmark data, for the one test of `make test-full` that reads it.
+# Folder of benchmark data, for the tests that read it.
 DATA     ?=
 # Options for pytest, such as -k or -x.
 ARGS     ?=
