@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and what is in them."""
+"""Files that are there whole or not at all, and what can be in them."""
 
 import hashlib
 from collections.abc import Iterator
@@ -24,3 +24,14 @@ def file_hash(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def is_writable(*texts: str) -> bool:
+    """Whether a file or a request can hold the texts.
+
+    JSON can smuggle in half of a surrogate pair, which UTF-8 does not know."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

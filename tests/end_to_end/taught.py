@@ -14,7 +14,7 @@ from tests.end_to_end import tiny
 from verl_spark.verification.kinds import Kind
 from verl_spark.verification.prompts import verifier_message
 from verl_spark.verification.writing import write
-from verl_spark.verifier.chat import chat_token_ids
+from verl_spark.verifier.chat import Chat
 
 UPDATES, BATCH = 100, 16
 
@@ -35,7 +35,7 @@ def teach_orm(folder: Path, seed: int = 0) -> Path:
 
     def prompt_of(problem: str) -> list[int]:
         words = "".join(rng.choice("abcdefgh \n\ufffd0123456789") for _ in range(rng.randrange(1, 40)))
-        return chat_token_ids(tokenizer, verifier_message(Kind.ORM, problem, words))
+        return Chat(tokenizer).prompt_ids(verifier_message(Kind.ORM, problem, words))
 
     def reply_of(problem: str) -> list[int]:
         return [*tokenizer(write(Kind.ORM, [], verdict_of(problem)))["input_ids"], tokenizer.eos_token_id]

@@ -12,7 +12,7 @@ from verl_spark.prm.rows import read_rows
 from verl_spark.prm.tokens import trained_tokens
 from verl_spark.settings import SettingsError
 from verl_spark.verification.kinds import Kind
-from verl_spark.verifier.chat import Chat, chat_token_ids
+from verl_spark.verifier.chat import Chat
 
 
 def trained(item, tokenizer):
@@ -32,7 +32,7 @@ def test_the_reply_and_the_end_of_its_turn_are_trained_and_nothing_else(data, st
     seen = set()
     for index in range(len(dataset)):
         prompt, text = trained(dataset[index], tokenizer)
-        message, reply = next((m, r) for m, r in replies if chat_token_ids(tokenizer, m) == prompt)
+        message, reply = next((m, r) for m, r in replies if Chat(tokenizer).prompt_ids(m) == prompt)
         assert text == reply + "<|im_end|>"
         seen.add((message, reply))
     assert seen == replies

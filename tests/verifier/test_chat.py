@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verl_spark.verifier.chat import chat_token_ids, without_control_strings
+from verl_spark.verifier.chat import Chat, without_control_strings
 
 tokenizers = pytest.importorskip("tokenizers")
 transformers = pytest.importorskip("transformers")
@@ -35,7 +35,7 @@ CONTROL_IDS = TOKENIZER.convert_tokens_to_ids(CONTROL)
 
 @given(HOSTILE | st.text(max_size=40))
 def test_the_message_holds_no_control_token_and_is_kept_to_the_letter(message):
-    ids = chat_token_ids(TOKENIZER, message)
+    ids = Chat(TOKENIZER).prompt_ids(message)
     assert [i for i in ids if i in CONTROL_IDS] == TOKENIZER.convert_tokens_to_ids(
         ["<|im_start|>", "<|im_end|>", "<|im_start|>"]
     )
@@ -45,7 +45,7 @@ def test_the_message_holds_no_control_token_and_is_kept_to_the_letter(message):
 def test_a_harmless_message_is_tokenised_as_the_template_would():
     message = "Step 1: two and two"
     expected = TOKENIZER.apply_chat_template([{"role": "user", "content": message}], add_generation_prompt=True)
-    assert chat_token_ids(TOKENIZER, message) == list(getattr(expected, "input_ids", expected))
+    assert Chat(TOKENIZER).prompt_ids(message) == list(getattr(expected, "input_ids", expected))
 
 
 @given(HOSTILE)
@@ -69,4 +69,4 @@ def test_other_families_are_known(text):
 )
 def test_an_unusable_template_is_refused(template, message):
     with pytest.raises(ValueError, match=message):
-        chat_token_ids(make_tokenizer(template), "hello")
+        Chat(make_tokenizer(template)).prompt_ids("hello")

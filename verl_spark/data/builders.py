@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from verl_spark.data.parquet import MESSAGES, RowFile, SplitFiles, is_writable
+from verl_spark.data.parquet import MESSAGES, RowFile, SplitFiles
+from verl_spark.files import is_writable
 from verl_spark.runs.problems import Problem
 from verl_spark.verification.policy_format import TAGS, write_tags
 from verl_spark.verification.steps import answer_of, numbered_steps

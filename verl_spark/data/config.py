@@ -141,9 +141,10 @@ class DataConfig(RunConfig):
         or what becomes of records, and three that the calls account for themselves: a higher `problems.limit` adds to
         what is there, `methods` choose among it, and a call that shows a reference carries it in its key."""
         plain = self.model_dump(mode="json", exclude=_FREE)
-        for role in ("generator", "verifier", "critic"):
-            if engine := plain[role]["engine"]:
-                plain[role]["engine"] = {name: engine[name] for name in ("model", "vllm")}
+        engines = {"generator": self.generator.engine, "verifier": self.verifier.engine, "critic": self.critic.engine}
+        for role, engine in engines.items():
+            if engine:
+                plain[role]["engine"] = engine.binding()
         return plain
 
 

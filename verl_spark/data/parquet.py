@@ -88,12 +88,3 @@ def split_of(problem_id: str, seed: int, validation_share: float) -> str:
     """The split of every row of a problem: that of a hash of seed and id, whatever else is in the data."""
     place = int.from_bytes(hashlib.sha256(f"{seed}:{problem_id}".encode()).digest()[:8], "big") / 2**64
     return "validation" if place < validation_share else "train"
-
-
-def is_writable(*texts: str) -> bool:
-    """Whether a file can hold the texts: JSON can smuggle in half of a surrogate pair, which UTF-8 does not know."""
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -14,7 +14,7 @@ from verl_spark.runs.journal import Sample
 from verl_spark.runs.problems import Problem
 from verl_spark.verification.consensus import pick, vote
 from verl_spark.verification.kinds import Kind
-from verl_spark.verification.reading import NOTHING, read
+from verl_spark.verification.reading import NOTHING, is_cut, read
 from verl_spark.verification.steps import numbered_steps
 
 CUT, NO_STEPS, DUPLICATE = "solution_cut", "solution_no_steps", "solution_duplicate"
@@ -25,7 +25,7 @@ MERGE_UNUSABLE, BALANCE = "merge_unusable", "balance"
 
 def steps_of(solution: Sample, seen: Collection[str]) -> int | str:
     """Step count of a generated solution, or the reason not to verify it. `seen` are the texts before it."""
-    if solution.finish_reason == "length":
+    if is_cut(solution.finish_reason):
         return CUT
     steps = numbered_steps(solution.text)
     if steps is None:

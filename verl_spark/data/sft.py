@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from verl_spark.data.parquet import MESSAGES, SplitFiles, is_writable
+from verl_spark.data.parquet import MESSAGES, SplitFiles
 from verl_spark.data.record import Record
+from verl_spark.files import is_writable
 from verl_spark.verification import markers, prompts
 from verl_spark.verification.kinds import Kind
 from verl_spark.verification.reading import Reading, read, without_thinking

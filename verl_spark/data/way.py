@@ -14,7 +14,7 @@ from verl_spark.data.selection import dropped, refined, select, steps_of
 from verl_spark.runs.calls import Call
 from verl_spark.runs.problems import Problem
 from verl_spark.runs.store import Store
-from verl_spark.verification.reading import without_thinking
+from verl_spark.verification.reading import is_cut, without_thinking
 
 Ask = Callable[[Call, Problem], Awaitable[bool]]
 """Sees to a call: True when it is finished or has failed for good, False while it is owed."""
@@ -94,7 +94,7 @@ class Way:
         if not await self._ask(critique, problem):
             return None
         remarks = next(iter(self._store.samples(critique)), None)
-        if remarks is None or remarks.finish_reason == "length" or not without_thinking(remarks.text).strip():
+        if remarks is None or is_cut(remarks.finish_reason) or not without_thinking(remarks.text).strip():
             return refined(record, remarks, None)
         merge = self._calls.merge(problem, record.solution, record.n_steps, record.text, remarks.text)
         if not await self._ask(merge, problem):

@@ -140,6 +140,6 @@ class EvalConfig(RunConfig):
             "data": {"subsets", "limit"},
         }
         plain = self.model_dump(mode="json", exclude=free)
-        if engine := plain["verifier"]["engine"]:
-            plain["verifier"]["engine"] = {name: engine[name] for name in ("model", "vllm")}
+        if self.verifier.engine:
+            plain["verifier"]["engine"] = self.verifier.engine.binding()
         return plain

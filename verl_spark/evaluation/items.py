@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import PositiveInt
 
-from verl_spark.files import file_hash
+from verl_spark.files import file_hash, is_writable
 from verl_spark.runs.calls import digest
-from verl_spark.runs.rows import FORMATS, Row, SourceError, SourceSettings, read_rows
+from verl_spark.runs.rows import FORMATS, Row, SourceError, SourceSettings, is_id, read_rows
 from verl_spark.settings import Node
 
 SUBSETS = ("gsm8k", "math", "olympiadbench", "omnimath")
@@ -110,7 +110,7 @@ def item_of(row: Row, subset: str) -> Item | str:
     if missing := [name for name in _COLUMNS[:4] if values.get(name) is None]:
         return f"{place}: {', '.join(missing)}: missing; an item has {', '.join(_COLUMNS[:4])}"
     name, problem, steps, label, correct = (values.get(column) for column in _COLUMNS)
-    if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
+    if not is_id(name):
         return f"{place}: id: a text or a whole number, not {name!r:.40}"
     if not isinstance(problem, str) or not problem.strip():
         return f"{place}: problem: a text that is not empty, not {problem!r:.40}"
@@ -121,9 +121,7 @@ def item_of(row: Row, subset: str) -> Item | str:
         return f"{place}: label: {label!r:.40}; it is a whole number from -1 (no error) to {last}, the last step"
     if not isinstance(correct, bool | None):
         return f"{place}: final_answer_correct: true, false or absent, not {correct!r:.40}"
-    try:
-        "".join((str(name), problem, *steps)).encode()
-    except UnicodeEncodeError:
+    if not is_writable(str(name), problem, *steps):
         return f"{place}: broken UTF-8 (half of a surrogate pair), which no request can carry"
     return Item(str(name), problem, tuple(steps), label, subset, correct)
 

@@ -13,6 +13,7 @@ import numpy as np
 from verl_spark.evaluation.asking import Judgement
 from verl_spark.evaluation.prediction import FAULTS
 from verl_spark.evaluation.statistics import Estimate, FloatArray, Stratum, estimate, estimate_combined
+from verl_spark.verification.reading import is_cut
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _subset(found: Sequence[Judgement], locates: bool, seed: int) -> SubsetScore
         verdict_acc_right=_share(right, [one.prediction.verdict is True for one in right], seed) if said else None,
         verdict_acc_wrong=_share(wrong, [one.prediction.verdict is False for one in wrong], seed) if said else None,
         faults={fault: faults.count(fault) / max(1, len(found)) for fault in FAULTS},
-        cut_replies=sum(reply.finish_reason == "length" for reply in replies) / max(1, len(replies)),
+        cut_replies=sum(is_cut(reply.finish_reason) for reply in replies) / max(1, len(replies)),
     )
 
 

@@ -5,7 +5,7 @@ No prediction counts as wrong, as in the official protocol, and is reported with
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from verl_spark.verification.reading import Reading
+from verl_spark.verification.reading import Reading, is_cut
 from verl_spark.verifier.outcome import Cause
 
 STEP_MISMATCH = "step_mismatch"
@@ -34,9 +34,13 @@ def first_error(marks: Sequence[int]) -> int:
 def of_reading(reading: Reading, n_steps: int, finish_reason: str) -> Prediction:
     """The prediction of a verification of `n_steps` steps. Its marks decide, its verdict line plays no part."""
     if reading.steps is None:
-        cut = finish_reason == "length"
-        return Prediction(None, (Cause.CUT if cut else Cause.UNREADABLE).value, reading.outcome)
+        return unread(is_cut(finish_reason), reading.outcome)
     return of_marks(reading.steps, n_steps, reading.outcome)
+
+
+def unread(cut: bool, verdict: bool | None = None) -> Prediction:
+    """No prediction from a reply that came: it was cut, or could not be read."""
+    return Prediction(None, (Cause.CUT if cut else Cause.UNREADABLE).value, verdict)
 
 
 def of_marks(marks: Sequence[int], n_steps: int, verdict: bool | None = None) -> Prediction:

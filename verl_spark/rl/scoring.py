@@ -5,6 +5,7 @@ a reward that the gate already settled. Plain asyncio without Ray, so that a tes
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from verl_spark.rewards.designs import get_design
@@ -14,7 +15,7 @@ from verl_spark.settings import SparkSettings
 from verl_spark.verification.policy_format import get_policy_format
 from verl_spark.verification.prompts import verifier_message
 from verl_spark.verification.rendering import render
-from verl_spark.verifier.chat import chat_token_ids
+from verl_spark.verifier.chat import Chat
 from verl_spark.verifier.judge import Answer, Question
 from verl_spark.verifier.outcome import Cause, Judged, Undecided
 
@@ -56,11 +57,15 @@ class Scorer:
         correct = await self._checker.is_correct(response, reference, self._format.answer(response))
         return validation_row(correct, self._format.check(response))
 
+    @cached_property
+    def _chat(self) -> Chat:
+        return Chat(self.tokenizer)
+
     async def _judged(self, message: str) -> Answer:
         kind = self.settings.verifier.kind
         if self.tokenizer is None:
             return await self.ask(Question(message, kind))  # the client breaks up control strings
-        ids = chat_token_ids(self.tokenizer, message)
+        ids = self._chat.prompt_ids(message)
         limit = self.settings.verifier.max_prompt_tokens
         if limit is not None and len(ids) > limit:
             return Answer(Undecided(Cause.TOO_LONG, f"{len(ids)} tokens, the limit is {limit}"))

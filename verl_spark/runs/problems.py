@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from pydantic import PositiveInt
 
-from verl_spark.runs.rows import BadRow, Row, SourceSettings, read_rows
+from verl_spark.files import is_writable
+from verl_spark.runs.rows import BadRow, Row, SourceSettings, is_id, read_rows
 
 
 class ProblemSettings(SourceSettings):
@@ -66,7 +67,7 @@ def problem_of(row: Row, settings: ProblemSettings) -> Problem | BadRow:
     name = row.values.get(settings.id_field)
     if name is None:
         return Problem(_content_id(text), text, row.place)
-    if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
+    if not is_id(name):
         return BadRow(row.place, f"{settings.id_field}: an id is a text or a whole number, not {name!r:.40}")
     return Problem(str(name), text, row.place)
 
@@ -85,9 +86,7 @@ def _text(values: Mapping[str, Any], field: str) -> str | _Fault:
         value = turns[-1].get("content") if turns else value
     if not isinstance(value, str):
         return _Fault(f"{field}: neither a text nor chat messages with a user turn in plain text")
-    try:
-        value.encode()  # JSON can smuggle in half of a surrogate pair, which no file or request can carry
-    except UnicodeEncodeError:
+    if not is_writable(value):
         return _Fault(f"{field}: broken UTF-8 (half of a surrogate pair)")
     return value if value.strip() else _Fault(f"{field}: empty")
 

@@ -58,6 +58,11 @@ def read_rows(source: SourceSettings, columns: Sequence[str]) -> Iterator[Row | 
     return FORMATS[path.suffix](path, columns)
 
 
+def is_id(value: Any) -> bool:
+    """Whether a value can name a row: a text that is not blank, or a whole number."""
+    return isinstance(value, str | int) and not isinstance(value, bool) and bool(str(value).strip())
+
+
 def _json_lines(path: Path, columns: Sequence[str]) -> Iterator[Row | BadRow]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):

@@ -31,12 +31,17 @@ NOTHING = Reading(outcome=None, steps=None)
 """The reading of a reply that must not be searched: empty, cut, or still thinking."""
 
 
+def is_cut(finish_reason: str) -> bool:
+    """Whether a reply with this finish reason stopped at its token limit."""
+    return finish_reason == "length"
+
+
 def read(text: str, kind: Kind, finish_reason: str = "stop") -> Reading:
     """Verdict and marks in a verifier's reply; never raises.
 
-    A reply cut at the token limit (`finish_reason` "length") is not parsed, whatever it contains: a cut text
-    is a biased sample of long, hard cases. An ORM states no steps."""
-    reply = "" if finish_reason == "length" else without_thinking(text)
+    A reply cut at the token limit is not parsed, whatever it contains: a cut text is a biased sample of long, hard
+    cases. An ORM states no steps."""
+    reply = "" if is_cut(finish_reason) else without_thinking(text)
     if not reply.strip():
         return NOTHING
     if kind is Kind.ORM:

@@ -23,14 +23,12 @@ class Chat:
 
     Raises `ValueError` when the tokenizer has no chat template, or one that leaves the user's message out."""
 
-    def __init__(self, tokenizer: Any, **template_kwargs: Any) -> None:
+    def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         if getattr(tokenizer, "chat_template", None) is None:
             raise ValueError(f"{tokenizer.name_or_path}: the verifier's tokenizer has no chat template; add one to it")
         self._user = {"role": "user", "content": _SLOT}
-        text = tokenizer.apply_chat_template(
-            [self._user], tokenize=False, add_generation_prompt=True, **template_kwargs
-        )
+        text = tokenizer.apply_chat_template([self._user], tokenize=False, add_generation_prompt=True)
         before, slot, after = text.partition(_SLOT)
         if not slot:
             raise ValueError(f"{tokenizer.name_or_path}: its chat template leaves out the user's message")
@@ -76,11 +74,6 @@ class Chat:
     def _ids(self, text: str, is_message: bool) -> list[int]:
         encoded = self._tokenizer(text, add_special_tokens=False, split_special_tokens=is_message)
         return list(encoded["input_ids"])
-
-
-def chat_token_ids(tokenizer: Any, message: str, **template_kwargs: Any) -> list[int]:
-    """Token ids of one user turn with the generation prompt of `tokenizer`'s chat template. Raises as `Chat` does."""
-    return Chat(tokenizer, **template_kwargs).prompt_ids(message)
 
 
 def without_control_strings(message: str) -> str:

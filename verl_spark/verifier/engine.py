@@ -77,6 +77,10 @@ class EngineSettings(Node):
     ray_address: str | None = None
     """Cluster of `ray`, such as `auto`; null is the one this process is connected to, or a new one on this machine."""
 
+    def binding(self) -> dict[str, Any]:
+        """What of it a restart in the same folder must repeat, as plain values: the model and its vLLM arguments."""
+        return self.model_dump(mode="json", include={"model", "vllm"})
+
     @model_validator(mode="after")
     def _relations(self) -> "EngineSettings":
         if problems := list(self._contradictions()):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from verl_spark.verification.kinds import Kind
-from verl_spark.verification.reading import read
+from verl_spark.verification.reading import is_cut, read
 from verl_spark.verifier.client import CallFailed, Client, PromptTooLong, Sampling
 from verl_spark.verifier.outcome import Cause, Cost, Judged, Outcome, Undecided
 
@@ -82,7 +82,7 @@ class Judge:
         except CallFailed as error:
             return Undecided(Cause.FAILED, str(error))
         cost = Cost(reply.prompt_tokens, reply.completion_tokens, reply.seconds, reply.attempts)
-        if reply.finish_reason == "length":
+        if is_cut(reply.finish_reason):
             return Undecided(Cause.CUT, cost=cost)
         reading = read(reply.text, question.kind, reply.finish_reason)
         if reading.outcome is None:

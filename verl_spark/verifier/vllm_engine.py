@@ -7,11 +7,12 @@ import asyncio
 import itertools
 import time
 from dataclasses import fields
+from functools import cached_property
 from types import TracebackType
 from typing import Any
 
 from verl_spark.platforms import cpu
-from verl_spark.verifier.chat import chat_token_ids
+from verl_spark.verifier.chat import Chat
 from verl_spark.verifier.client import CallFailed, PromptTooLong, Refused, Reply, Sampling
 from verl_spark.verifier.engine import EngineDied, EngineSettings
 
@@ -40,6 +41,10 @@ class VllmEngine:
         arguments = AsyncEngineArgs(**{**ours, **given, "model": self._settings.model})
         self._engine = AsyncLLM.from_engine_args(arguments)
 
+    @cached_property
+    def _chat(self) -> Chat:
+        return Chat(self._engine.get_tokenizer())
+
     async def stop(self) -> None:
         """Ends the engine's process; requests under way fail."""
         if self._engine is not None:
@@ -60,7 +65,7 @@ class VllmEngine:
         if self._engine is None:
             raise RuntimeError("the engine is closed: use it inside `async with`")
         async with self._slots:
-            prompt = chat_token_ids(self._engine.get_tokenizer(), message)
+            prompt = self._chat.prompt_ids(message)
             room = self._engine.model_config.max_model_len
             if len(prompt) >= room:
                 raise PromptTooLong(f"the prompt's {len(prompt)} tokens leave no room for a reply in {room} of context")

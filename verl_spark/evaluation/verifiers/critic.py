@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from verl_spark.evaluation.items import Item
-from verl_spark.evaluation.prediction import Prediction
+from verl_spark.evaluation.prediction import Prediction, unread
 from verl_spark.runs.journal import Sample
 from verl_spark.verification import prompts
 from verl_spark.verification.boxes import flat_boxes
-from verl_spark.verifier.outcome import Cause
+from verl_spark.verification.reading import is_cut
 
 MAX_TOKENS = 8192
 """Of a critic's reply. Paper, section 6.1."""
@@ -44,6 +44,5 @@ class Critic:
             try:
                 return Prediction(int(text))
             except ValueError:
-                return Prediction(None, Cause.UNREADABLE.value)
-        cut = all(reply.finish_reason == "length" for reply in replies)
-        return Prediction(None, (Cause.CUT if cut else Cause.UNREADABLE).value)
+                return unread(cut=False)
+        return unread(all(is_cut(reply.finish_reason) for reply in replies))

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from verl_spark.evaluation.items import Item
-from verl_spark.evaluation.prediction import Prediction
+from verl_spark.evaluation.prediction import Prediction, unread
 from verl_spark.evaluation.verifiers.contract import StepVerifier
 from verl_spark.runs.journal import Sample
 from verl_spark.verification.kinds import Kind
-from verl_spark.verification.reading import read
-from verl_spark.verifier.outcome import Cause
+from verl_spark.verification.reading import is_cut, read
 
 
 @dataclass(frozen=True)
@@ -24,6 +23,5 @@ class OutcomeVerifier(StepVerifier):
         reply = replies[0]
         verdict = read(reply.text, self.kind, reply.finish_reason).outcome
         if verdict is None:
-            cut = reply.finish_reason == "length"
-            return Prediction(None, (Cause.CUT if cut else Cause.UNREADABLE).value)
+            return unread(is_cut(reply.finish_reason))
         return Prediction(None, None, verdict)

@@ -16,12 +16,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from verl_spark.evaluation.items import Item
-from verl_spark.evaluation.prediction import Prediction, of_marks
+from verl_spark.evaluation.prediction import Prediction, of_marks, unread
 from verl_spark.runs.calls import digest
 from verl_spark.runs.journal import Sample
 from verl_spark.settings import Node, SettingsError, Share
 from verl_spark.verifier.client import PromptTooLong, Reply, Sampling
-from verl_spark.verifier.outcome import Cause
 
 
 class ScorerSettings(Node):
@@ -72,7 +71,7 @@ class TokenScores:
         except ValueError:
             scores = None
         if not isinstance(scores, list) or not all(isinstance(score, float | int) for score in scores):
-            return Prediction(None, Cause.UNREADABLE.value)
+            return unread(cut=False)
         return of_marks([int(score >= self.settings.threshold) for score in scores], len(item.steps))
 
 
