@@ -26,6 +26,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils import logging as transformers_logging
 
+from examples import muon
 from verl_spark.verification import prompts
 
 CHAT_TEMPLATE = (
@@ -103,6 +104,18 @@ def build_tokenizer(stretches: Iterable[str]) -> PreTrainedTokenizerFast:
     )
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A reply."""
+
+    text: str
+    prompt_tokens: int
+    tokens: int
+    """The end of the turn included."""
+    ended: bool
+    """Whether it came to an end, or was cut."""
+
+
 class TinyModel:
     """A model and its tokenizer, to be asked."""
 
@@ -110,9 +123,13 @@ class TinyModel:
         self.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
         self.model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
-    def replies(self, messages: Sequence[str], new_tokens: int, sample: bool, batch: int = 256) -> list[str]:
+    def replies(self, messages: Sequence[str], new_tokens: int, sample: bool) -> list[str]:
         """One reply to each user message, in order; drawn at temperature 1, or greedy."""
-        return _replies(self.model, self.tokenizer, messages, new_tokens, sample, batch)
+        return [one.text for one in self.answers(messages, new_tokens, sample)]
+
+    def answers(self, messages: Sequence[str], new_tokens: int, sample: bool, batch: int = 256) -> list[Answer]:
+        """The same with how long each is, and whether it came to an end."""
+        return _answers(self.model, self.tokenizer, messages, new_tokens, sample, batch)
 
 
 # --- teaching -------------------------------------------------------------------------------------------------------
@@ -190,7 +207,7 @@ def _optimizers(model: Qwen2ForCausalLM, learning_rate: float) -> list[torch.opt
     kept = {id(weight) for weight in inside}
     rest = [weight for weight in model.parameters() if id(weight) not in kept]
     return [
-        torch.optim.Muon(inside, lr=3 * learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        muon.Muon(inside, lr=3 * learning_rate, weight_decay=0.01),
         torch.optim.AdamW(rest, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01),
     ]
 
@@ -272,27 +289,29 @@ def _rate(step: int, lessons: Lessons) -> float:
 
 
 @torch.no_grad()
-def _replies(
+def _answers(
     model: Qwen2ForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
     messages: Sequence[str],
     new_tokens: int,
     sample: bool,
     batch: int,
-) -> list[str]:
+) -> list[Answer]:
     model.eval()
     prompt_ids = [_prompt_ids(tokenizer, message) for message in messages]
     order = sorted(range(len(messages)), key=lambda index: len(prompt_ids[index]))
-    replies = [""] * len(messages)
+    replies: dict[int, Answer] = {}
     for at in range(0, len(order), batch):
         chosen = order[at : at + batch]
         padded = tokenizer.pad({"input_ids": [prompt_ids[i] for i in chosen]}, padding_side="left", return_tensors="pt")
         manner = {"do_sample": True, "temperature": 1.0, "top_k": 0} if sample else {"do_sample": False}
         out = model.generate(**padded, max_new_tokens=new_tokens, **manner)
-        texts = tokenizer.batch_decode(out[:, padded["input_ids"].shape[1] :], skip_special_tokens=True)
-        for index, text in zip(chosen, texts, strict=True):
-            replies[index] = text
-    return replies
+        for index, ids in zip(chosen, out[:, padded["input_ids"].shape[1] :].tolist(), strict=True):
+            ended = tokenizer.eos_token_id in ids
+            length = ids.index(tokenizer.eos_token_id) + 1 if ended else len(ids)
+            text = tokenizer.decode(ids[:length], skip_special_tokens=True)
+            replies[index] = Answer(text, len(prompt_ids[index]), length, ended)
+    return [replies[index] for index in range(len(messages))]
 
 
 # --- the cache ------------------------------------------------------------------------------------------------------
@@ -301,7 +320,7 @@ def _replies(
 def key(*parts: Any, code: Sequence[ModuleType]) -> str:
     """Hash of what determines a model: its recipe, this code and that of `code`, and the prompts."""
     recipe = json.dumps([asdict(part) if hasattr(part, "__dataclass_fields__") else part for part in parts])
-    sources = [inspect.getsource(module) for module in (sys.modules[__name__], *code)]
+    sources = [inspect.getsource(module) for module in (sys.modules[__name__], muon, *code)]
     hashes = [prompts.prompt_hash(name) for name in prompts.prompt_names()]
     return hashlib.sha256("\0".join([recipe, *sources, *hashes]).encode()).hexdigest()[:12]
 
