@@ -5,10 +5,13 @@ A test marked `@pytest.mark.golden("family")` runs once for each case of DIR/fam
 argument `case`; without the option it is skipped with the reason."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+REMARKS = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,6 +21,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "golden(family): one run for each golden case of this family")
+    config.stash[REMARKS] = []
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if remarks := config.stash[REMARKS]:
+        terminalreporter.section("remarks")
+        terminalreporter.write_line("\n".join(remarks))
+
+
+@pytest.fixture
+def remark(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Says something at the end of the test run: a figure to follow, which no test asserts."""
+    return pytestconfig.stash[REMARKS].append
 
 
 def golden(folder: Path, family: str) -> list[dict[str, Any]]:

@@ -5,20 +5,20 @@ from dataclasses import replace
 
 import pytest
 
-from examples import arithmetic, stage1
+from examples import arithmetic, stage1_models
 from verl_spark.verification.kinds import Kind
 from verl_spark.verification.reading import read
 from verl_spark.verification.steps import answer_of, numbered_steps
 
-FEW = replace(stage1.Stage1Recipe().verifier, examples=300)
-RECIPE = stage1.Stage1Recipe(generator=FEW, verifier=FEW, critic=FEW)
+FEW = replace(stage1_models.Stage1Recipe().verifier, examples=300)
+RECIPE = stage1_models.Stage1Recipe(generator=FEW, verifier=FEW, critic=FEW)
 SOLUTION = re.compile(r"```\n(Step 1: .*?)\n```", re.DOTALL)
 
 
 def truth_of(message):
     """The truth about the solution that a prompt shows."""
     problem = arithmetic.read_problem(message)
-    truth = arithmetic.judge(problem, SOLUTION.search(message)[1], stage1.NUMBERED)
+    truth = arithmetic.judge(problem, SOLUTION.search(message)[1], stage1_models.NUMBERED)
     assert truth is not None
     return truth
 
@@ -30,7 +30,7 @@ def marks_of(reply):
 
 
 def test_the_generator_is_taught_solutions_that_can_be_split():
-    pairs = stage1.generator_pairs(RECIPE)
+    pairs = stage1_models.generator_pairs(RECIPE)
     right = [answer_of(reply) == str(arithmetic.read_problem(message).answer) for message, reply in pairs]
     assert all(numbered_steps(reply) for _, reply in pairs)
     assert 0.5 < sum(right) / len(right) < 1
@@ -38,7 +38,7 @@ def test_the_generator_is_taught_solutions_that_can_be_split():
 
 def test_the_verifier_is_wrong_about_the_stated_share_of_marks_unless_it_sees_the_reference():
     wrong = {True: [], False: []}
-    for message, reply in stage1.verifier_pairs(RECIPE):
+    for message, reply in stage1_models.verifier_pairs(RECIPE):
         truth = truth_of(message)
         given = marks_of(reply)
         shown = bool(re.search(r"```\n\d+\n```", message))
@@ -49,7 +49,7 @@ def test_the_verifier_is_wrong_about_the_stated_share_of_marks_unless_it_sees_th
 
 
 def test_the_critic_is_taught_to_merge_what_it_believes_into_the_verification():
-    wrong, critiques, pairs = [], 0, stage1.critic_pairs(RECIPE)
+    wrong, critiques, pairs = [], 0, stage1_models.critic_pairs(RECIPE)
     for message, reply in pairs:
         if read(reply, Kind.PRM_COT).outcome is None:
             critiques += 1

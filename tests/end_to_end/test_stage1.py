@@ -1,4 +1,6 @@
-"""Stage I on real engines: tiny models as generator, verifier and critic, first in this process, then as replicas."""
+"""Stage I on real engines, and a PRM-CoT of what it made: the way of the demonstration up to its measured PRM.
+
+Tiny models are generator, verifier and critic, first in this process, then as replicas."""
 
 import json
 from dataclasses import replace
@@ -6,14 +8,17 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from examples.stage1 import METHODS, SOLUTIONS, VERIFICATIONS, Stage1Recipe, stage1_models, write_config
+from examples.stage1 import METHODS, SOLUTIONS, VERIFICATIONS, write_config
+from examples.stage1_models import Stage1Recipe, stage1_models
+from examples.stage2 import Training, held_out, judge_model, quality, train_prm
 from examples.teaching import Lessons
-from examples.tiny_models import Recipe
+from examples.tiny_models import Recipe, base_model
 from tests.end_to_end.command import verl_spark
 from verl_spark.data.config import DataConfig
 from verl_spark.data.records import read_records, records_file
+from verl_spark.verification.kinds import Kind
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 PROBLEMS = 6
 FEW = Lessons(examples=640, updates=120, batch=16, learning_rate=3e-3, seed=1)
@@ -23,9 +28,13 @@ RECIPE = Stage1Recipe(base=Recipe(drills=replace(FEW, updates=2)), generator=FEW
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory) -> DataConfig:
-    folder = tmp_path_factory.mktemp("stage1")
-    return write_config(folder, stage1_models(folder / "cache", RECIPE), PROBLEMS)
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def config(cache, tmp_path_factory) -> DataConfig:
+    return write_config(tmp_path_factory.mktemp("stage1"), stage1_models(cache, RECIPE), PROBLEMS)
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +69,13 @@ def test_replicas_on_ray_give_the_records_of_the_engine_in_process(config, in_pr
     verl_spark("data", "run", "--config", in_process, f"output={tmp_path}/data", "methods=[single,step]", *changes)
     for method in ("single", "step"):
         assert kept(tmp_path / "data", method) == kept(config.output, method)
+
+
+def test_a_prm_cot_is_trained_on_it_and_measured_on_the_same_task(cache, config, in_process, tmp_path, remark):
+    base = base_model(cache, RECIPE.base, print)
+    data = config.output / "sft" / "step"
+    train_prm(base, data, Kind.PRM_COT, tmp_path / "run", Training(updates=30, batch=4))
+    score = quality(judge_model(tmp_path / "run" / "export", Kind.PRM_COT, held_out(40), tmp_path), Kind.PRM_COT)
+    remark(f"PRM-CoT of a minute on the demonstration's task: F1 {score.f1.percent()} over {score.items} items")
+    assert (score.items, score.erroneous) == (40, 20)
+    assert sum(score.faults.values()) < 1  # it has learned to be read

@@ -1,0 +1,177 @@
+"""The tiny generator, verifier and critic of Stage I, taught on disjoint problems.
+
+They start from the demonstration's base model. The generator is taught by someone careless, verifier and critic with
+errors of a stated rate; `teaching.json` beside each model says so."""
+
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from examples import arithmetic, tiny_models
+from examples.arithmetic import Problem, Split, Truth
+from examples.teaching import Example, Lessons, Report, TinyModel, cached, key, teach
+from examples.tiny_models import Recipe, base_model
+from verl_spark.verification import prompts
+from verl_spark.verification.rendering import render_numbered
+from verl_spark.verification.steps import answer_of, numbered_steps
+
+
+@dataclass(frozen=True)
+class Stage1Recipe:
+    """How the three models are taught; they start from the demonstration's base model."""
+
+    base: Recipe = Recipe()
+    generator: Lessons = Lessons(examples=5120, updates=160, batch=32, learning_rate=2e-3, seed=11)
+    slip_share: float = 0.5
+    """The generator's teacher forgets to carry in this share of the additions of a large number that carry."""
+    verifier: Lessons = Lessons(examples=16000, updates=500, batch=32, learning_rate=3e-3, seed=12)
+    label_error: float = 0.1
+    """Share of marks that are wrong in what the verifier is taught; none where it is shown the reference."""
+    critic: Lessons = Lessons(examples=9600, updates=300, batch=32, learning_rate=3e-3, seed=13)
+    critique_error: float = 0.1
+    """Share of marks about which the critic is taught the wrong thing."""
+
+
+@dataclass(frozen=True)
+class Stage1Models:
+    """Folders of the models."""
+
+    generator: Path
+    verifier: Path
+    critic: Path | None
+    """None where no method needs it."""
+
+
+class _Numbered:
+    """Solutions as Stage I has them, for `arithmetic.judge`."""
+
+    def step_bodies(self, text: str) -> list[str] | None:
+        spans = numbered_steps(text)
+        return None if spans is None else [span.body for span in spans]
+
+    def answer(self, text: str) -> str | None:
+        return answer_of(text)
+
+
+NUMBERED = _Numbered()
+Maker = Callable[[Path, Path, "Stage1Recipe", Report], dict[str, Any]]
+
+
+def stage1_models(
+    cache: Path, recipe: Stage1Recipe = Stage1Recipe(), report: Report = print, critic: bool = True
+) -> Stage1Models:
+    """The models, taught unless the cache has them; without the critic if it is not wanted."""
+    base = base_model(cache, recipe.base, report)
+
+    def folder(name: str, make: Maker, *parts: Any) -> Path:
+        place = cache / f"{name}-{_key(base.name, *parts)}"
+        return cached(place, lambda draft: make(draft, base, recipe, report), report)
+
+    return Stage1Models(
+        generator=folder("generator", _make_generator, recipe.generator, recipe.slip_share),
+        verifier=folder("verifier", _make_verifier, recipe.verifier, recipe.label_error),
+        critic=folder("critic", _make_critic, recipe.critic, recipe.critique_error) if critic else None,
+    )
+
+
+def generator_pairs(recipe: Stage1Recipe) -> list[tuple[str, str]]:
+    """What the generator is taught: numbered solutions of someone careless."""
+    lessons, rng = recipe.generator, random.Random(recipe.generator.seed)
+    return [
+        (
+            prompts.generator_message(problem.text),
+            arithmetic.careless_solution(problem, recipe.slip_share, rng).numbered(),
+        )
+        for problem in arithmetic.problems(Split.GENERATOR, lessons.examples, lessons.seed)
+    ]
+
+
+def verifier_pairs(recipe: Stage1Recipe) -> list[tuple[str, str]]:
+    """What the verifier is taught: verifications in which a share of the marks is wrong.
+
+    Every third prompt shows the reference answer, and there the marks are right: it says which solutions are wrong."""
+    rng = random.Random(recipe.verifier.seed)
+    pairs = []
+    for index, (problem, solution, truth) in enumerate(_judged(Split.VERIFIER, recipe.verifier, rng)):
+        reference = str(problem.answer) if index % 3 == 0 else None
+        marks = truth.marks if reference else arithmetic.turned(truth.marks, recipe.label_error, rng)
+        shown = render_numbered(solution).text
+        message = prompts.stage1_message(problem.text, shown, len(marks), examples=False, reference=reference)
+        pairs.append((message, arithmetic.verification(problem, truth, marks)))
+    return pairs
+
+
+def critic_pairs(recipe: Stage1Recipe) -> list[tuple[str, str]]:
+    """What the critic is taught: critiques, and verifications into which they are merged, half of each."""
+    rng = random.Random(recipe.critic.seed)
+    pairs = []
+    for index, (problem, solution, truth) in enumerate(_judged(Split.CRITIC, recipe.critic, rng)):
+        given = arithmetic.turned(truth.marks, recipe.label_error, rng)
+        believed = arithmetic.turned(truth.marks, recipe.critique_error, rng)
+        verification = arithmetic.verification(problem, truth, given)
+        critique = "\n".join(
+            f"Step {number}: {equation}. The mark {'stands' if mark == belief else 'is wrong'}."
+            for number, (equation, mark, belief) in enumerate(
+                zip(_equations(problem, len(given)), given, believed, strict=True), 1
+            )
+        )
+        shown = render_numbered(solution).text
+        if index % 2:
+            pairs.append((prompts.critique_message(problem.text, shown, verification), critique))
+        else:
+            message = prompts.merge_message(problem.text, shown, len(given), verification, critique)
+            pairs.append((message, arithmetic.verification(problem, truth, believed)))
+    return pairs
+
+
+def _equations(problem: Problem, count: int) -> list[str]:
+    """The right equations of the problem, for a solution of `count` steps."""
+    found = [str(step) for step in problem.steps] + [arithmetic.NOTHING] * count
+    return found[:count]
+
+
+def _judged(split: Split, lessons: Lessons, rng: random.Random) -> list[tuple[Problem, str, Truth]]:
+    """Problems with a constructed numbered solution each, and the truth about it.
+
+    A third is right, a third has errors of all kinds, a third is by someone careless, as the generator's are."""
+    makers = (
+        arithmetic.right_solution,
+        lambda problem: arithmetic.solution_with_errors(problem, tiny_models.WRONG_STEPS, rng),
+        lambda problem: arithmetic.careless_solution(problem, 0.5, rng),
+    )
+    found = []
+    for problem in arithmetic.problems(split, lessons.examples, lessons.seed):
+        solution = rng.choice(makers)(problem).numbered()
+        truth = arithmetic.judge(problem, solution, NUMBERED)
+        assert truth is not None
+        found.append((problem, solution, truth))
+    return found
+
+
+def _make_generator(folder: Path, base: Path, recipe: Stage1Recipe, report: Report) -> dict[str, Any]:
+    taught = teach("generator", generator_pairs(recipe), base, recipe.generator, folder, report)
+    return {**taught, "slip_share": recipe.slip_share, "split": Split.GENERATOR.value}
+
+
+def _make_verifier(folder: Path, base: Path, recipe: Stage1Recipe, report: Report) -> dict[str, Any]:
+    drills = _drills(base, recipe.verifier)
+    taught = teach("verifier", verifier_pairs(recipe), base, recipe.verifier, folder, report, drills)
+    return {**taught, "label_error": recipe.label_error, "split": Split.VERIFIER.value}
+
+
+def _make_critic(folder: Path, base: Path, recipe: Stage1Recipe, report: Report) -> dict[str, Any]:
+    taught = teach("critic", critic_pairs(recipe), base, recipe.critic, folder, report, _drills(base, recipe.critic))
+    return {**taught, "critique_error": recipe.critique_error, "split": Split.CRITIC.value}
+
+
+def _drills(base: Path, lessons: Lessons) -> list[Example]:
+    """More drills, a quarter of what is taught: without them the verdict is guessed and not concluded."""
+    rng = random.Random(lessons.seed)
+    return tiny_models.drills(TinyModel(base).tokenizer, lessons.examples // 3, rng, concluding=True)
+
+
+def _key(*parts: Any) -> str:
+    return key(*parts, code=(arithmetic, tiny_models, sys.modules[__name__]))

@@ -1,0 +1,90 @@
+"""The GPU benchmark as far as a CPU can tell: its refusals, its data, its figures, its report."""
+
+import json
+import sys
+from pathlib import Path
+
+import typer
+from typer.testing import CliRunner
+
+from benchmarks import gpu, gpu_task
+from benchmarks.gpu_report import write_report
+from examples.verl_run import run_child
+from verl_spark.prm.rows import fault, read_rows
+from verl_spark.verification.kinds import Kind
+
+app = typer.Typer()
+app.command()(gpu.main)
+
+
+def start(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_it_is_refused_without_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu.shutil, "which", lambda *_, **__: None)
+    run = start("--model", tmp_path, "--folder", tmp_path / "out")
+    assert run.exit_code != 0
+    assert "no GPU" in str(run.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_part_is_refused_by_name(tmp_path):
+    run = start("--parts", "sft,stf", "--folder", tmp_path)
+    assert run.exit_code == 2
+    assert "stf" in run.output
+
+
+def test_a_part_that_fails_leaves_its_cause_and_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "machine", lambda: {"gpu": "G", "versions": {"verl": "0.9.1"}})
+    monkeypatch.setitem(
+        gpu.PARTS, "doctor", lambda bench: {"output": bench.child("doctor", [sys.executable, "-V"], 60)}
+    )
+    bench = gpu.Bench(tmp_path, tmp_path / "model", None)
+    assert not gpu.run_part("held_out", bench)
+    assert gpu.run_part("doctor", bench)
+    text = write_report(tmp_path, list(gpu.PARTS)).read_text()
+    assert "the part sft has made no model yet" in text
+    assert "Python 3." in text
+    assert text.index("## doctor") < text.index("## held_out")
+    assert [part["part"] for part in json.loads((tmp_path / "report.json").read_text())] == ["doctor", "held_out"]
+
+
+def test_the_report_needs_no_gpu_and_shows_spread_and_interval(tmp_path):
+    figures = {"seconds": gpu.spread([3.0, 1.0, 2.0]), "f1": {"value": 50.0, "low": 40.0, "high": 60.0}}
+    part = {"part": "sft", "error": None, "figures": figures, "wall_seconds": 1.0, "commands": ["verl-spark train"]}
+    (tmp_path / "part_sft.json").write_text(json.dumps({**part, "machine": {"gpu": "H", "versions": {"torch": "2"}}}))
+    assert start("--report", "--folder", tmp_path).exit_code == 0
+    text = (tmp_path / "report.md").read_text()
+    assert "H; torch 2" in text
+    assert "- seconds: median 2, quartiles 1 to 3, lowest 1, highest 3" in text
+    assert "- f1: 50 [40, 60]" in text
+    assert "verl-spark train" in text
+
+
+def test_the_figures_of_a_training_leave_the_first_steps_out():
+    metrics = {"train/global_tokens": 100, "perf/max_memory_allocated_gb": 1.0, "perf/max_memory_reserved_gb": 2.0}
+    steps = [{**metrics, "train/loss": float(20 - number)} for number in range(20)]
+    slow = [50.0 * number for number in range(gpu.WARM_UP)]
+    times = [*slow, *(slow[-1] + 2.0 * number for number in range(1, 20 - gpu.WARM_UP + 1))]
+    figures = gpu.sft_figures(steps, times)
+    assert figures["seconds a step"]["highest"] == figures["seconds a step"]["lowest"] == 2.0
+    assert figures["tokens/s"] == 50.0
+    assert figures["samples/s"] == gpu.BATCH / 2
+    assert figures["loss, first step"] == 20.0
+
+
+def test_its_sft_rows_may_train_a_prm_cot(tmp_path):
+    folder = gpu_task.write_sft_files(tmp_path, 40)
+    rows = list(read_rows([folder / "prm_cot" / f"{split}.parquet" for split in ("train", "validation")]))
+    assert len(rows) == 40
+    assert not [fault(row, Kind.PRM_COT) for row in rows if fault(row, Kind.PRM_COT)]
+
+
+def test_a_command_of_its_own_gets_a_log_and_an_end(tmp_path):
+    code, _ = run_child([sys.executable, "-c", "print('said')"], tmp_path / "one.log", timeout_s=60)
+    assert code == 0
+    assert "said" in (tmp_path / "one.log").read_text()
+    code, _ = run_child([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "two.log", timeout_s=0.5)
+    assert code < 0
+    assert Path(tmp_path / "two.log").is_file()
