@@ -1,4 +1,4 @@
-"""Running verl's own command line as a child process: with a log, a time limit, and nothing left behind."""
+"""Running verl's own command line, or any command, as a child process: with a log, a time limit, and nothing left."""
 
 import json
 import os
@@ -42,27 +42,50 @@ def run_command(
     name: str = "run",
     timeout_s: float = 600,
     env: Mapping[str, str] | None = None,
+    platform: Mapping[str, str] | None = None,
+    loggers: Sequence[str] = ("console", "file"),
     watch: Callable[[str], bool | None] | None = None,
 ) -> Run:
-    """Run a trainer's command with Hydra overrides on the CPU platform; log and metrics go into `folder`.
+    """Run a trainer's command with Hydra overrides; log and metrics go into `folder`.
+
+    `platform` are the variables of the platform it runs on, those of the CPU unless given; `env` adds to them.
+    `watch` and `timeout_s` are those of `run_child`.
+    """
+    metrics = folder / f"{name}.metrics.jsonl"
+    logger = f"trainer.logger=[{','.join(loggers)}]"
+    command = [*command, *overrides, logger, f"hydra.run.dir={folder / 'hydra'}"]
+    variables = {**(environment() if platform is None else platform), "VERL_FILE_LOGGER_PATH": str(metrics)}
+    log = folder / f"{name}.log"
+    code, seconds = run_child(command, log, timeout_s=timeout_s, env={**variables, **(env or {})}, watch=watch)
+    return Run(code, seconds, log, read_metrics(metrics))
+
+
+def run_child(
+    command: Sequence[str],
+    log: Path,
+    *,
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+    watch: Callable[[str], bool | None] | None = None,
+) -> tuple[int, float]:
+    """Run any command with these variables added, its output in `log`; its return code and its seconds.
 
     `watch` sees every line of the log as it comes; when it returns True, the run is killed there and then. A run
     that exceeds `timeout_s` is killed as well; its return code is then negative.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    log, metrics = folder / f"{name}.log", folder / f"{name}.metrics.jsonl"
-    command = [*command, *overrides, "trainer.logger=[console,file]", f"hydra.run.dir={folder / 'hydra'}"]
+    log.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    variables = {**os.environ, **environment(), "VERL_FILE_LOGGER_PATH": str(metrics), **(env or {})}
     with log.open("w") as out:
         out.write(" ".join(command) + "\n")
         out.flush()
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=variables, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}, start_new_session=True
+        )
         try:
             _follow(process, log, start + timeout_s, watch)
         finally:
             _end(process)
-    return Run(process.returncode, time.monotonic() - start, log, read_metrics(metrics))
+    return process.returncode, time.monotonic() - start
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
