@@ -9,7 +9,7 @@ from typing import Any
 from verl_spark.platforms.cpu.overrides import environment
 
 
-def verl_spark(*arguments: Any, timeout_s: float = 400) -> str:
+def verl_spark(*arguments: Any, timeout_s: float = 800) -> str:
     """What `verl-spark` prints with these arguments, on the CPU platform; fails with its output if it fails."""
     command = [str(Path(sys.executable).with_name("verl-spark")), *map(str, arguments)]
     variables = {**os.environ, **environment()}

@@ -51,7 +51,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tiny.Tiny:
 def train(models: tiny.Tiny, tmp_path) -> Callable[..., Run]:
     """`train(*overrides, name=…, watch=…)`: `verl.trainer.main_ppo` with `recipe` and these overrides."""
 
-    def run(*overrides: str, timeout_s: float = 300, **options: object) -> Run:
+    def run(*overrides: str, timeout_s: float = 600, **options: object) -> Run:
         checkpoints = f"trainer.default_local_dir={tmp_path}/checkpoints"
         command = (*CPU_OVERRIDES, *recipe(models), checkpoints, *overrides)
         return run_verl(tmp_path, command, timeout_s=timeout_s, **options)

@@ -12,7 +12,7 @@ def compute_score(data_source, solution_str, ground_truth, extra_info=None, **kw
 
 @pytest.mark.e2e
 @pytest.mark.full  # every run of `test_training.py` shows the same on the way
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_grpo_steps_reach_the_engine(train, tmp_path: Path) -> None:
     rule = tmp_path / "rule.py"
     rule.write_text(RULE)

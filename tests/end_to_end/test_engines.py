@@ -12,7 +12,7 @@ from verl_spark.platforms.cpu.overrides import environment
 from verl_spark.verifier import ray_engine
 from verl_spark.verifier.engine import EngineSettings, open_engine
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 SAMPLED = {"temperature": 1.0, "seed": 11, "n": 4}
 LONG = [{**SAMPLED, "message": f"What is {i} plus {i}?", "max_tokens": 128} for i in range(12)]
@@ -32,7 +32,7 @@ def ask(models, tmp_path_factory):
         task.write_text(json.dumps({"engine": settings, "requests": requests, "kill": kill}))
         command = [sys.executable, "-m", "tests.end_to_end.asking", str(task), str(replies)]
         run = subprocess.run(
-            command, env={**os.environ, **environment(threads=1)}, timeout=200, capture_output=True, text=True
+            command, env={**os.environ, **environment(threads=1)}, timeout=400, capture_output=True, text=True
         )
         assert run.returncode == 0, (run.stdout + run.stderr)[-4000:]
         return json.loads(replies.read_text())

@@ -16,7 +16,7 @@ from verl_spark.evaluation.verifiers.token_scores import ScorerSettings, TokenSc
 from verl_spark.platforms.cpu.overrides import environment
 from verl_spark.settings import SettingsError
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 def test_an_orm_with_known_verdicts_behind_vllm(tmp_path):
@@ -38,7 +38,7 @@ def test_an_orm_with_known_verdicts_behind_vllm(tmp_path):
         done = subprocess.run(
             [sys.executable, "-c", code, "eval", "processbench", *keys],
             env={**os.environ, **environment(threads=1)},
-            timeout=200,
+            timeout=400,
             capture_output=True,
             text=True,
         )

@@ -19,7 +19,7 @@ from verl_spark.prm.dataset import VerificationDataset
 from verl_spark.verification.kinds import Kind
 from verl_spark.verifier.identity import Identity
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 OURS = [str(Path(sys.executable).with_name("verl-spark")), "train", "prmcot"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -56,7 +56,7 @@ def train(command, files, folder, *overrides, **options):
     )
     # The checkout that is tested, wherever the script was installed from; and lines to watch as they are written.
     env = {"PYTHONPATH": str(Path(made.__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
-    return run_command(folder, command, [*given, *overrides], timeout_s=200, env=env, **options)
+    return run_command(folder, command, [*given, *overrides], timeout_s=400, env=env, **options)
 
 
 def losses(*runs) -> dict[int, float]:
@@ -147,7 +147,7 @@ def test_vllm_serves_the_export(resumed, tmp_path):
     task.write_text(json.dumps({"engine": engine, "requests": [request]}))
     command = [sys.executable, "-m", "tests.end_to_end.asking", str(task), str(replies)]
     run = subprocess.run(
-        command, env={**os.environ, **environment(threads=1)}, timeout=200, capture_output=True, text=True
+        command, env={**os.environ, **environment(threads=1)}, timeout=400, capture_output=True, text=True
     )
     assert run.returncode == 0, (run.stdout + run.stderr)[-4000:]
     (((reply,),),) = [json.loads(replies.read_text())]
@@ -175,7 +175,7 @@ def test_the_reward_stage_refuses_it_in_another_format(resumed, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
     assert run.returncode != 0

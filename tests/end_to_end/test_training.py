@@ -11,7 +11,7 @@ from benchmarks.mock_server import serving, stats_of
 from tests.end_to_end.taught import teach_orm, verdict_of
 from verl_spark.rl.metrics import METRICS
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 ASKED_WHATEVER_IT_WRITES = ("reward.spark.format_gate=False", "reward.spark.policy_prompt=as_is")
 """The untrained policy of these tests never passes the gate."""
