@@ -152,6 +152,9 @@ def train_prm(
     overrides = [
         f"model.path={base}",
         f"spark.data={data}",
+        "data.val_files=null",  # it is measured on the task itself
+        "trainer.test_freq=-1",
+        "trainer.save_freq=-1",
         f"data.train_max_samples={rows}",
         f"data.max_length={LONGEST}",
         f"data.train_batch_size={training.batch}",

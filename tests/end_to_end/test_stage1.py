@@ -74,7 +74,7 @@ def test_replicas_on_ray_give_the_records_of_the_engine_in_process(config, in_pr
 def test_a_prm_cot_is_trained_on_it_and_measured_on_the_same_task(cache, config, in_process, tmp_path, remark):
     base = base_model(cache, RECIPE.base, print)
     data = config.output / "sft" / "step"
-    train_prm(base, data, Kind.PRM_COT, tmp_path / "run", Training(updates=30, batch=4))
+    train_prm(base, data, Kind.PRM_COT, tmp_path / "run", Training(updates=100, batch=4))
     score = quality(judge_model(tmp_path / "run" / "export", Kind.PRM_COT, held_out(40), tmp_path), Kind.PRM_COT)
     remark(f"PRM-CoT of a minute on the demonstration's task: F1 {score.f1.percent()} over {score.items} items")
     assert (score.items, score.erroneous) == (40, 20)
