@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from verl_spark.rewards.credit import GlobalStep, Selective
 from verl_spark.rewards.designs import DESIGNS, Scored, State, get_design
 from verl_spark.verification.gate import check
 from verl_spark.verification.kinds import Kind
@@ -16,6 +17,11 @@ GOLDEN_DESIGNS = {
     "orm": ("orm", Kind.ORM),
     "prm_outcome": ("process_aware", Kind.PRM),
     "prm_cot_outcome": ("process_aware", Kind.PRM_COT),
+    "prm_step_augmented": ("step_augmented", Kind.PRM),
+    "prm_cot_step_augmented": ("step_augmented", Kind.PRM_COT),
+    "selective": ("selective", Kind.PRM_COT),
+    "selective_half": ("selective_half", Kind.PRM_COT),
+    "global_step": ("global_step", Kind.PRM_COT),
 }
 GOLDEN_PROMPTS = {"yes_no_question": "verifier_orm", "step_by_step": "verifier_prm"}
 
@@ -23,8 +29,6 @@ GOLDEN_PROMPTS = {"yes_no_question": "verifier_orm", "step_by_step": "verifier_p
 @pytest.mark.golden("rewards")
 def test_golden_rewards(case):
     given, expected = case["input"], case["expected"]
-    if given["design"] not in GOLDEN_DESIGNS:
-        pytest.skip(f"design {given['design']} is not there yet")
     name, kind = GOLDEN_DESIGNS[given["design"]]
     design = get_design(name)
     assert kind in design.kinds
@@ -61,6 +65,72 @@ def test_the_verdict_alone_is_the_reward_and_its_absence_is_no_zero(name, readin
     else:
         assert scored == Scored(State.OK, float(reading.outcome))
     assert design.before_call(True, n_steps) is None
+
+
+@pytest.mark.parametrize("name", [name for name, design in DESIGNS.items() if design.asks_verifier])
+@given(reading=st.none() | readings, n_steps=st.none() | st.integers(1, 30))
+def test_without_a_verdict_no_design_invents_a_reward(name, reading, n_steps):
+    design = get_design(name)
+    if design.before_call(True, n_steps) is None and (reading is None or reading.outcome is None):
+        assert design.score(True, n_steps, reading) == Scored(State.NO_VERDICT, None)
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+@given(reading=st.none() | readings, n_steps=st.none() | st.integers(1, 30), valid=st.booleans())
+def test_marks_are_handed_on_only_one_for_each_step(name, reading, n_steps, valid):
+    scored = get_design(name).score(valid, n_steps, reading)
+    assert scored.step_marks is None or (scored.step_marks == reading.steps and len(scored.step_marks) == n_steps)
+    assert scored.step_marks is None or (scored.state is State.OK and scored.reward is not None)
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "reward"),
+    [
+        ("step_augmented", True, 0.9),
+        ("step_augmented", False, 0.3),
+        ("step_average", True, 0.75),
+        ("step_average", False, 0.75),
+        ("selective", False, 0.0),
+        ("selective_half", True, 1.0),
+        ("global_step", True, 1.0),
+    ],
+)
+def test_a_reward_is_what_its_formula_says(name, verdict, reward):
+    marks = (1, 1, 0, 1)
+    scored = get_design(name).score(True, 4, Reading(verdict, marks))
+    assert scored == Scored(State.OK, pytest.approx(reward), marks)
+
+
+@pytest.mark.parametrize("marks", [None, (1,) * 5, (1,) * 7])
+@pytest.mark.parametrize(
+    ("name", "reward"),
+    [
+        ("step_augmented", None),
+        ("step_average", None),
+        ("selective", 1.0),
+        ("selective_half", 1.0),
+        ("global_step", 1.0),
+    ],
+)
+def test_marks_of_other_steps_are_not_used(name, reward, marks):
+    assert get_design(name).score(True, 6, Reading(True, marks)) == Scored(State.STEP_MISMATCH, reward)
+
+
+@pytest.mark.parametrize("marks", [None, (1,), (1,) * 21])
+@pytest.mark.parametrize(("name", "fewest"), [("selective", 4), ("selective_half", 4), ("global_step", 3)])
+def test_step_limits_hold_whatever_the_verifier_wrote(name, fewest, marks):
+    design, strict = get_design(name), name != "global_step"
+    for n_steps in (None, 1, fewest - 1, 21):
+        decided = design.before_call(True, n_steps)
+        assert decided == (Scored(State.STEP_LIMIT, 0.0) if strict else None)
+        assert design.score(True, n_steps, Reading(True, marks)) == Scored(State.STEP_LIMIT, 0.0 if strict else 1.0)
+    for n_steps in (fewest, 20):
+        assert design.score(True, n_steps, Reading(True, (1,) * n_steps)).state is State.OK
+
+
+def test_only_the_designs_of_steps_credit_steps():
+    credits = {name: type(design.credit) for name, design in DESIGNS.items() if design.credit.reads_steps}
+    assert credits == {"selective": Selective, "selective_half": Selective, "global_step": GlobalStep}
 
 
 @pytest.mark.parametrize("design", DESIGNS.values(), ids=lambda design: design.name)
