@@ -151,6 +151,26 @@ def test_a_design_survives_pickling(name):
     assert pickle.loads(pickle.dumps(get_design(name))) == get_design(name)
 
 
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        ("gone:MINE", "No module named 'gone'"),
+        ("own:HERS", "no attribute 'HERS'"),
+        ("own:NUMBER", "is no verl_spark.rewards.designs.Design, but 5"),
+        ("contradicting:MINE", r"fewest=30, most=20.*give 1 <= fewest <= most"),
+    ],
+)
+def test_a_design_of_ones_own_is_named_by_its_module_or_refused(named, says, tmp_path, monkeypatch):
+    common = "from dataclasses import replace\nfrom verl_spark.rewards.designs import StepLimits, get_design\n"
+    mine = "MINE = replace(get_design('selective'), name='mine', limits=StepLimits({}, 20))\nNUMBER = 5\n"
+    (tmp_path / "own.py").write_text(common + mine.format(5))
+    (tmp_path / "contradicting.py").write_text(common + mine.format(30))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert get_design("own:MINE").before_call(True, 4) == Scored(State.STEP_LIMIT, 0.0)
+    with pytest.raises(ValueError, match=says):
+        get_design(named)
+
+
 def test_an_unknown_design_is_refused_with_the_names_there_are():
     with pytest.raises(ValueError, match=r"best_of.*orm, process_aware"):
         get_design("best_of")

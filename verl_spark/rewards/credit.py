@@ -115,6 +115,11 @@ class Credit(ABC):
     reads_steps: ClassVar[bool]
     """Whether it needs step marks; if not, any estimator of rewards will do in its place."""
 
+    @property
+    def silences(self) -> bool:
+        """Whether a mark can take all of a token's advantage."""
+        return self.reads_steps
+
     @abstractmethod
     def advantages(self, rollouts: Rollouts, by_deviation: bool = True) -> Credited:
         """Advantages of all rollouts. Without `by_deviation` the A_i are not divided by their group's deviation
@@ -148,6 +153,11 @@ class Selective(Credit):
 
     reads_steps = True
 
+    @property
+    def silences(self) -> bool:
+        """Not with a discount."""
+        return self.kept == 0
+
     def advantages(self, rollouts: Rollouts, by_deviation: bool = True) -> Credited:
         """Process advantages, less what the marks contradict."""
         advantages = _spread(rollouts, by_deviation)
@@ -155,7 +165,7 @@ class Selective(Credit):
         for index, steps in enumerate(rollouts.counted):
             for start, end, correct in steps:
                 against[index, start:end] = (advantages[index, start:end] >= 0) != correct
-        silenced = against & (advantages != 0) & (self.kept == 0)
+        silenced = against & (advantages != 0) & self.silences
         return Credited(np.where(against, self.kept * advantages, advantages), silenced)
 
 
@@ -172,6 +182,11 @@ class GlobalStep(Credit):
     step_weight: float = STEP_WEIGHT
 
     reads_steps = True
+
+    @property
+    def silences(self) -> bool:
+        """Never: step rewards are added."""
+        return False
 
     def advantages(self, rollouts: Rollouts, by_deviation: bool = True) -> Credited:
         """Both parts on every token of the response mask; S = 0 where a group's steps show no contrast."""

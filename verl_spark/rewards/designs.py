@@ -5,11 +5,13 @@ own step count. A response that breaks the format is a real zero and costs no ca
 read is no verdict: the reward is missing (None), never 0. A verifier that marked another number of steps, or none,
 judged no step that can be known: its marks are dropped as a whole.
 
-What a reward, and the marks, are for the single token is said by the design's `credit`."""
+What a reward, and the marks, are for the single token is said by the design's `credit`. A design of a user's own is
+a `Design` in a module of theirs, named `module:NAME`."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
+from importlib import import_module
 from typing import NamedTuple
 
 from verl_spark.rewards.credit import DISCOUNT, PROCESS, Credit, GlobalStep, Selective
@@ -91,10 +93,10 @@ class Design(ABC):
             return decided
         if reading is None or reading.outcome is None:
             return Scored(State.NO_VERDICT, None)
-        return self._judged(n_steps, reading, float(reading.outcome))
+        return self.judged(n_steps, reading, float(reading.outcome))
 
     @abstractmethod
-    def _judged(self, n_steps: int | None, reading: Reading, verdict: float) -> Scored:
+    def judged(self, n_steps: int | None, reading: Reading, verdict: float) -> Scored:
         """Score of a valid rollout whose verification has a verdict (1.0 Yes, 0.0 No)."""
 
 
@@ -102,7 +104,7 @@ class Design(ABC):
 class _VerdictDesign(Design):
     """The verdict alone is the reward; marks that contradict it change nothing."""
 
-    def _judged(self, n_steps: int | None, reading: Reading, verdict: float) -> Scored:
+    def judged(self, n_steps: int | None, reading: Reading, verdict: float) -> Scored:
         return Scored(State.OK, verdict)
 
 
@@ -115,7 +117,7 @@ class _WeightedDesign(Design):
     steps_share: float = STEPS_SHARE
     verdict_share: float = VERDICT_SHARE
 
-    def _judged(self, n_steps: int | None, reading: Reading, verdict: float) -> Scored:
+    def judged(self, n_steps: int | None, reading: Reading, verdict: float) -> Scored:
         marks = _marks(n_steps, reading)
         if marks is None:
             return Scored(State.STEP_MISMATCH, None)
@@ -133,6 +135,10 @@ class _StepDesign(Design):
     limits: StepLimits = SELECTIVE_LIMITS
     strict: bool = True
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.limits.fewest <= self.limits.most:
+            raise ValueError(f"{self.name}: no solution has {self.limits}; give 1 <= fewest <= most")
+
     def before_call(self, gate_valid: bool, n_steps: int | None) -> Scored | None:
         """As for every design, and the limits of a strict one, whatever the verifier would write."""
         decided = super().before_call(gate_valid, n_steps)
@@ -140,7 +146,7 @@ class _StepDesign(Design):
             return Scored(State.STEP_LIMIT, 0.0)
         return decided
 
-    def _judged(self, n_steps: int | None, reading: Reading, verdict: float) -> Scored:
+    def judged(self, n_steps: int | None, reading: Reading, verdict: float) -> Scored:
         if not self.limits.hold(n_steps):
             return Scored(State.STEP_LIMIT, verdict)
         marks = _marks(n_steps, reading)
@@ -154,7 +160,7 @@ class _FormatDesign(Design):
     def before_call(self, gate_valid: bool, n_steps: int | None) -> Scored:
         return Scored(State.OK, 1.0) if gate_valid else Scored(State.FORMAT_INVALID, 0.0)
 
-    def _judged(self, n_steps: int | None, reading: Reading, verdict: float) -> Scored:
+    def judged(self, n_steps: int | None, reading: Reading, verdict: float) -> Scored:
         raise AssertionError("decided before the call")
 
 
@@ -181,8 +187,26 @@ DESIGNS: dict[str, Design] = {
 
 
 def get_design(name: str) -> Design:
-    """The design of this name; ValueError, with the names there are, for another one."""
+    """The design of this name, or the `Design` that `module:NAME` leads to; ValueError, with the cure, for neither."""
+    module, colon, attribute = name.partition(":")
+    if colon:
+        return _imported(name, module, attribute)
     try:
         return DESIGNS[name]
     except KeyError:
-        raise ValueError(f"unknown reward design {name!r}; choose one of: {', '.join(DESIGNS)}") from None
+        raise ValueError(
+            f"unknown reward design {name!r}; choose one of: {', '.join(DESIGNS)}, or module:NAME for your own"
+        ) from None
+
+
+def _imported(name: str, module: str, attribute: str) -> Design:
+    try:
+        design = getattr(import_module(module), attribute)
+    except Exception as error:  # whatever a user's module raises
+        raise ValueError(
+            f"reward design {name!r}: {type(error).__name__}: {error}; the part before the colon is a module that "
+            "every process can import, the other a Design in it"
+        ) from error
+    if not isinstance(design, Design):
+        raise ValueError(f"reward design {name!r} is no verl_spark.rewards.designs.Design, but {design!r}")
+    return design
