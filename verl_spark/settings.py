@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from verl_spark.rewards.credit import Credit
 from verl_spark.rewards.designs import get_design
 from verl_spark.verification.kinds import Kind
 from verl_spark.verification.policy_format import get_policy_format
@@ -107,8 +108,15 @@ class SparkSettings(Node):
     """The node `reward.spark`."""
 
     design: Annotated[str, _named(get_design)] = "process_aware"
-    """How a reading becomes a reward. `process_aware`: the verdict, from a verifier that judged each step; `orm`: the
-    verdict of an outcome model; `format`: the format gate alone, no verifier."""
+    """How a reading becomes a reward, and what it means for a token. `process_aware`: the verdict, from a verifier that
+    judged each step; `orm`: the verdict of an outcome model; `step_augmented`: 0.4 times the share of correct steps and
+    0.6 times the verdict; `step_average`: that share alone; `selective`: the verdict, and no advantage for the tokens
+    of a step whose mark contradicts it; `selective_half`: half of it for them; `global_step`: 0.8 of the verdict's
+    advantage and 0.2 of the steps'; `format`: the format gate alone, no verifier; `module:NAME`: a design of your
+    own."""
+    zeroed_tokens: Literal["keep", "leave_out"] = "keep"
+    """What becomes of tokens whose advantage `selective` takes away: `keep` leaves them in the loss denominator, KL and
+    entropy, as in the paper; `leave_out` takes them out of the policy's update."""
     policy_format: Annotated[str, _named(get_policy_format)] = "tags"
     """Text format of the policy: `tags` (think, step and answer tags) or `plain` (a single box, steps by `Step k` or
     paragraphs)."""
@@ -138,6 +146,11 @@ class SparkSettings(Node):
     def asks_verifier(self) -> bool:
         """Whether the design needs a verifier at all."""
         return bool(get_design(self.design).kinds)
+
+    @property
+    def credit(self) -> Credit:
+        """How tokens get their advantages."""
+        return get_design(self.design).credit
 
     @model_validator(mode="after")
     def _relations(self) -> "SparkSettings":

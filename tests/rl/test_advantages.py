@@ -3,12 +3,10 @@
 import math
 
 import pytest
-import torch
-from omegaconf import OmegaConf
-from transfer_queue import KVBatchMeta
 
+from tests.rl.made import Queue, batch_of, hook_over, nested, objects
 from verl_spark.rl.guard import VerifierFailed
-from verl_spark.rl.row import empty_row
+from verl_spark.rl.row import empty_row, info_of
 from verl_spark.settings import SparkSettings
 
 LENGTHS = [5, 3, 4, 6, 2, 5, 4, 3]
@@ -25,50 +23,22 @@ ESTIMATORS = [
 ]
 
 
-class Queue:
-    """TransferQueue in memory: the two calls that the trainer makes, over columns of one batch."""
-
-    def __init__(self, columns):
-        self.columns = columns
-
-    def kv_batch_get(self, keys, partition_id, select_fields):
-        from verl.utils import tensordict_utils as tu
-
-        return tu.get_tensordict({name: self.columns[name] for name in select_fields if name in self.columns})
-
-    def kv_batch_put(self, keys, partition_id, fields):
-        from verl_spark.rl.trainer import _array
-
-        for name in fields.keys():  # noqa: SIM118  a TensorDict iterates over its rows
-            column = fields[name]
-            self.columns[name] = column if isinstance(column, torch.Tensor) else _array(list(column))
-        return KVBatchMeta(partition_id=partition_id, keys=keys, tags=[{} for _ in keys])
-
-
 def without(items, index):
     return [*items[:index], *items[index + 1 :]]
-
-
-def nested(rows):
-    return torch.nested.as_nested_tensor([torch.tensor(row, dtype=torch.float32) for row in rows], layout=torch.jagged)
 
 
 def advantages(monkeypatch, estimator, rewards, settings=None, uids=UIDS, lengths=LENGTHS, unsaid=0.0):
     """What the hook leaves in the queue: one list of token values a rollout.
 
     A reward of None is missing; `unsaid` is the number that stands in its place, as verl wants one."""
-    from verl.trainer.ppo.v1 import trainer_base
-
-    from verl_spark.rl import trainer
-
     rows = [
         {**empty_row(), "spark_reward": reward or 0.0, f"spark_{'missing' if reward is None else 'scored'}": 1.0}
         for reward in rewards
     ]
     queue = Queue(
         {
-            "uid": trainer._array(list(uids)),
-            "extra_fields": trainer._array([{"reward_extra_info": row} for row in rows]),
+            "uid": objects(uids),
+            "extra_fields": objects({"reward_extra_info": info_of(row)} for row in rows),
             "response_mask": nested([[1] * n for n in lengths]),
             "rm_scores": nested(
                 [[0] * (n - 1) + [unsaid if r is None else r] for n, r in zip(lengths, rewards, strict=True)]
@@ -76,24 +46,10 @@ def advantages(monkeypatch, estimator, rewards, settings=None, uids=UIDS, length
             "values": nested([[0.1 * n] * n for n in lengths]),
         }
     )
-    for module in (trainer, trainer_base):
-        monkeypatch.setattr(module, "tq", queue)
-    hook = object.__new__(trainer.SparkTrainerSync)
-    hook.config = OmegaConf.create(
-        {
-            "algorithm": {"adv_estimator": estimator, "gamma": 1.0, "lam": 1.0, "use_kl_in_reward": False},
-            "actor_rollout_ref": {"rollout": {"n": 4}},
-        }
-    )
-    hook.spark, hook.use_critic, hook._rows = settings or SparkSettings(), estimator == "gae", {}
-    keys = [f"{uid}_{i}_0" for i, uid in enumerate(uids)]
-    batch = KVBatchMeta(partition_id="train", keys=keys, tags=[{} for _ in keys])
-    hook._compute_advantage(batch, {})
-    return {name: [row.tolist() for row in queue.columns[name].unbind()] for name in ("advantages", "returns")} | {
-        "uid": queue.columns["uid"].tolist(),
-        "response_mask": [row.tolist() for row in queue.columns["response_mask"].unbind()],
-        "values": [row.tolist() for row in queue.columns["values"].unbind()],
-    }
+    hook = hook_over(monkeypatch, queue, settings or SparkSettings(), adv_estimator=estimator)
+    hook._compute_advantage(batch_of([f"{uid}_{i}_0" for i, uid in enumerate(uids)]), {})
+    names = ("advantages", "returns", "response_mask", "values")
+    return {name: queue.rows(name) for name in names} | {"uid": queue.columns["uid"].tolist()}
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

@@ -3,8 +3,12 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from verl_spark.rl.row import KEYS, empty_row
+from verl_spark.rewards.credit import MarkedStep
+from verl_spark.rewards.spans import step_spans
+from verl_spark.rl.row import KEYS, STEPS_KEY, info_of, steps_of
 from verl_spark.rl.scoring import Scorer
 from verl_spark.settings import SparkSettings
 from verl_spark.verification.kinds import Kind
@@ -118,17 +122,17 @@ async def test_validation_is_by_rule_and_asks_nobody(response, reference, correc
     assert ask.questions == []
 
 
-async def test_every_path_has_the_same_keys_and_only_floats():
+async def test_every_path_has_the_same_keys_and_only_floats_beside_the_steps():
     rows = [
-        empty_row(),
         await scorer(Ask(judged([1, 1], True))).train(GOOD, PROBLEM),
         await scorer(Ask(judged([1, 1], True))).train(APPENDED, PROBLEM),
         await scorer(Ask(Undecided(Cause.FAILED))).train(GOOD, PROBLEM),
         await scorer(Ask(judged([1, 1], True))).validate(GOOD, "5"),
     ]
     for row in rows:
-        assert tuple(row) == KEYS
-        assert all(type(value) is float for value in row.values())
+        assert tuple(row) == (*KEYS, STEPS_KEY)
+        assert row[STEPS_KEY] == ""
+        assert all(type(row[key]) is float for key in KEYS)
 
 
 async def test_a_verdict_in_a_solution_is_made_harmless_and_counted():
@@ -137,3 +141,57 @@ async def test_a_verdict_in_a_solution_is_made_harmless_and_counted():
     row = await scorer(ask).train(GOOD.replace("So 5.", f"So 5.\n{verdict}"), PROBLEM)
     assert verdict not in ask.questions[0].prompt
     assert row["spark_neutralised"] == 1
+
+
+# ---- steps on the response's tokens
+
+BODIES = ["2 + 3 = 5", "5 is odd", "So 5", "Done"]
+STEPPED = "<think>" + "".join(f"<step>{body}</step>" for body in BODIES) + "</think><answer>\\boxed{5}</answer>"
+
+
+def by_character(text):
+    """One token for each character."""
+    return lambda steps: step_spans(range(len(text)), text, steps, lambda ids: "".join(text[i] for i in ids))
+
+
+@pytest.mark.parametrize("design", ["selective", "selective_half", "global_step"])
+async def test_a_design_that_credits_steps_gets_them_with_their_marks(design):
+    marks = [1, 0, 1, 1]
+    row = await scorer(Ask(judged(marks, False)), design=design).train(STEPPED, PROBLEM, by_character(STEPPED))
+    steps = steps_of(row)
+    assert [STEPPED[step.start : step.end] for step in steps] == [f"<step>{body}</step>" for body in BODIES]
+    assert [step.correct for step in steps] == marks
+    assert row["spark_reward"] == 0
+
+
+@pytest.mark.parametrize("design", ["process_aware", "step_augmented", "step_average"])
+async def test_other_designs_carry_no_steps(design):
+    row = await scorer(Ask(judged([1] * 4, True)), design=design).train(STEPPED, PROBLEM, by_character(STEPPED))
+    assert steps_of(row) is None
+
+
+@pytest.mark.parametrize(
+    ("response", "outcome"),
+    [
+        (STEPPED, Undecided(Cause.CUT)),
+        (STEPPED, judged([1] * 5, True)),
+        (APPENDED, judged([1] * 4, True)),
+        (GOOD, judged([1, 1], True)),  # two steps: outside the limits
+    ],
+)
+async def test_without_marks_that_fit_there_are_no_steps(response, outcome):
+    for design in ("selective", "global_step"):
+        row = await scorer(Ask(outcome), design=design).train(response, PROBLEM, by_character(response))
+        assert steps_of(row) is None
+        assert tuple(row) == (*KEYS, STEPS_KEY)
+
+
+async def test_a_text_alone_is_refused_by_a_design_that_credits_steps():
+    with pytest.raises(ValueError, match=r"selective needs the response's token ids"):
+        await scorer(Ask(judged([1] * 4, True)), design="selective").train(STEPPED, PROBLEM)
+
+
+@given(st.none() | st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9), st.booleans())))
+def test_steps_come_back_from_their_text_as_they_were(steps):
+    steps = None if steps is None else tuple(MarkedStep(*step) for step in steps)
+    assert steps_of(info_of({}, steps)) == steps

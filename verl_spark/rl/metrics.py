@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from verl_spark.rewards.credit import Credited, Rollouts
 from verl_spark.rl.row import CAUSE_KEYS, GATE_KEYS, Row
 from verl_spark.verifier.outcome import Cause
 
@@ -29,6 +30,8 @@ METRICS: dict[str, str] = {
     "spark/verifier/attempts/mean": "attempts of a call",
     "spark/step_mismatch": "rollouts whose marks do not match the solution's steps, where the design needs them",
     "spark/step_limit": "rollouts outside the design's step limits",
+    "spark/credit/rollouts": "rollouts whose marks count in advantages; only with a design that credits steps",
+    "spark/credit/silenced": "share of the policy's tokens from which a mark took all of their advantage; likewise",
     **{f"spark/missing/{cause.value}": f"missing because: {cause.value.replace('_', ' ')}" for cause in Cause},
     **{f"spark/gate/{reason.value}": f"gate finding: {reason.value.replace('_', ' ')}" for reason in GATE_KEYS},
 }
@@ -63,6 +66,15 @@ def step_metrics(rows: Sequence[Row]) -> dict[str, float]:
     if called.any():
         metrics["spark/verifier/seconds/max"] = float(columns["spark_verifier_seconds"][called].max())
     return {key: value for key, value in metrics.items() if not np.isnan(value)}
+
+
+def credit_metrics(rollouts: Rollouts, credited: Credited) -> dict[str, float]:
+    """What step marks did to the advantages of one step."""
+    tokens = int(rollouts.response_mask.sum())
+    return {
+        "spark/credit/rollouts": float(sum(bool(steps) for steps in rollouts.counted)),
+        "spark/credit/silenced": float(credited.silenced.sum()) / tokens if tokens else 0.0,
+    }
 
 
 def _mean(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 from verl_spark.rl.judge_actor import RemoteJudge
 from verl_spark.rl.prompts import note_of
-from verl_spark.rl.row import Row
+from verl_spark.rl.row import Info
 from verl_spark.rl.scoring import Scorer
 
 _scorer: Scorer | None = None
@@ -21,20 +21,20 @@ async def compute_score(
     reward_router_address: str | None = None,
     reward_model_tokenizer: Any = None,
     **_: Any,
-) -> dict[str, float]:
-    """The reward of one rollout under verl's reward-function signature: `{"score": ..., **row}`.
+) -> Info:
+    """The reward of one rollout under verl's reward-function signature: `{"score": ..., **info}`.
 
     A missing reward is 0 here, since verl wants a number; the trainer hook reads `spark_missing` from the row and
-    takes the rollout out of its group.
+    takes the rollout out of its group. Designs that credit steps are refused here: verl hands over no token ids.
     """
     scorer = await _run_scorer(reward_model_tokenizer)
     note = note_of({"extra_info": extra_info})
-    row: Row = (
+    info = (
         await scorer.validate(solution_str, str(ground_truth))
         if note.validation
         else await scorer.train(solution_str, note.problem)
     )
-    return {"score": row["spark_reward"], **row}
+    return {"score": info["spark_reward"], **info}
 
 
 async def _run_scorer(tokenizer: Any) -> Scorer:

@@ -4,10 +4,12 @@
 Whether a rollout is training or validation, and the problem as it stood before our format instruction, come with
 the row: `verl_spark.rl.prompts` puts them there."""
 
+from functools import partial
 from typing import Any
 
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
+from verl_spark.rewards.spans import step_spans
 from verl_spark.rl.judge_actor import RemoteJudge
 from verl_spark.rl.prompts import note_of, reference_of
 from verl_spark.rl.scoring import Scorer
@@ -36,14 +38,16 @@ class SparkRewardManager(RewardManagerBase):  # type: ignore[misc]
         item = data[-1:][0]
         length = item.batch["responses"].shape[-1]
         n_tokens = int(item.batch["attention_mask"][-length:].sum())
-        response = self.tokenizer.decode(item.batch["responses"][:n_tokens], skip_special_tokens=True)
+        ids = item.batch["responses"][:n_tokens].tolist()
+        decode = partial(self.tokenizer.decode, skip_special_tokens=True)
+        response = decode(ids)
         fields = item.non_tensor_batch
         note = note_of(fields)
         if note.validation:
-            row = await self._scorer.validate(response, reference_of(fields))
+            info = await self._scorer.validate(response, reference_of(fields))
         else:
-            row = await self._scorer.train(response, note.problem)
-        return {"reward_score": row["spark_reward"], "reward_extra_info": row}
+            info = await self._scorer.train(response, note.problem, partial(step_spans, ids, response, decode=decode))
+        return {"reward_score": info["spark_reward"], "reward_extra_info": info}
 
 
 class SparkPrmCot(SparkRewardManager):

@@ -2,11 +2,16 @@
 
 verl takes the names of its extra reward fields from the first sample and looks them up in all of them, so a key
 that is missing once loses a column or ends the step. NaN means "not known here" and never a zero; whoever
-averages leaves it out. What a metric derived from these means is said in `verl_spark.rl.metrics`."""
+averages leaves it out. What a metric derived from these means is said in `verl_spark.rl.metrics`.
 
+The one thing beside the numbers are the marked steps, for designs that credit tokens by them: `Info` is a row with
+its steps, as verl carries it to the trainer."""
+
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from verl_spark.rewards.credit import MarkedStep
 from verl_spark.rewards.designs import Scored, State
 from verl_spark.verification.gate import Gate, GateReason
 from verl_spark.verifier.outcome import Cause, Judged, Outcome
@@ -41,10 +46,32 @@ KEYS: tuple[str, ...] = (
 )
 _COUNTS = frozenset(KEYS) - {"acc", "spark_verdict", "spark_steps", "spark_steps_correct", "spark_inconsistent"}
 
-TRAINING_KEYS = frozenset(KEYS) - {"acc", *GATE_KEYS.values()}
+STEPS_KEY = "spark_step_marks"
+"""The marked steps as JSON, `[[start, end, mark], ...]`, in tokens of the response; empty without step information. A
+text, since verl makes one array of each field over all rollouts, and lists of unequal length make none."""
+
+TRAINING_KEYS = frozenset((*KEYS, STEPS_KEY)) - {"acc", *GATE_KEYS.values()}
 """Fields that say something of training rollouts only."""
 
 Row = dict[str, float]
+Info = dict[str, float | str]
+"""A row and, under `STEPS_KEY`, its steps: verl's `reward_extra_info` of a rollout."""
+
+
+def info_of(row: Row, steps: Sequence[MarkedStep] | None = None) -> Info:
+    """The row with these marked steps; None is no step information."""
+    return {**row, STEPS_KEY: "" if steps is None else json.dumps([[s.start, s.end, int(s.correct)] for s in steps])}
+
+
+def row_of(info: Info) -> Row:
+    """The numbers of an `Info`."""
+    return {key: float(value) for key, value in info.items() if key != STEPS_KEY}
+
+
+def steps_of(info: Info) -> tuple[MarkedStep, ...] | None:
+    """The marked steps of an `Info`; None without step information."""
+    text = str(info.get(STEPS_KEY, ""))
+    return tuple(MarkedStep(start, end, bool(mark)) for start, end, mark in json.loads(text)) if text else None
 
 
 def empty_row() -> Row:

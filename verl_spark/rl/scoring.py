@@ -3,23 +3,29 @@
 Once through each room and no way back: nothing is read twice, nothing is rendered twice, and no call is made for
 a reward that the gate already settled. Plain asyncio without Ray, so that a test or a script can call it."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from verl_spark.rewards.designs import get_design
+from verl_spark.rewards.credit import MarkedStep, marked
+from verl_spark.rewards.designs import Scored, get_design
 from verl_spark.rewards.rule import AnswerChecker
-from verl_spark.rl.row import Row, training_row, validation_row
+from verl_spark.rewards.spans import TokenSpan
+from verl_spark.rl.row import Info, info_of, training_row, validation_row
 from verl_spark.settings import SparkSettings
 from verl_spark.verification.policy_format import get_policy_format
 from verl_spark.verification.prompts import verifier_message
 from verl_spark.verification.rendering import render
+from verl_spark.verification.steps import Span
 from verl_spark.verifier.chat import Chat
 from verl_spark.verifier.judge import Answer, Question
 from verl_spark.verifier.outcome import Cause, Judged, Undecided
 
 Ask = Callable[[Question], Awaitable[Answer]]
+Locate = Callable[[Sequence[Span]], Sequence[TokenSpan]]
+"""The tokens of a response's steps: `rewards.spans.step_spans` of the response's own ids and text."""
 
 
 @dataclass
@@ -39,23 +45,35 @@ class Scorer:
         self._design = get_design(self.settings.design)
         self._checker = AnswerChecker()
 
-    async def train(self, response: str, problem: str) -> Row:
-        """The row of a training rollout. `response` is the full decoded text, without special tokens."""
+    async def train(self, response: str, problem: str, locate: Locate | None = None) -> Info:
+        """The row of a training rollout, and its marked steps where the design credits tokens by them.
+
+        `response` is the full decoded text, without special tokens. ValueError without `locate` for such a design."""
+        if locate is None and self._design.credit.reads_steps:
+            raise ValueError(f"the design {self.settings.design} needs the response's token ids; a text alone has none")
         gate = self._format.check(response)
         valid = gate.valid or not self.settings.format_gate
         rendered = render(response, self._format, self.settings.rendering)
         decided = self._design.before_call(valid, rendered.n_steps)
         if decided is not None:
-            return training_row(gate, decided, rendered.n_steps, rendered.neutralised, None, cached=False)
+            return info_of(training_row(gate, decided, rendered.n_steps, rendered.neutralised, None, cached=False))
         answer = await self._judged(verifier_message(self.settings.verifier.kind, problem, rendered.text))
         reading = answer.outcome.reading if isinstance(answer.outcome, Judged) else None
         scored = self._design.score(valid, rendered.n_steps, reading)
-        return training_row(gate, scored, rendered.n_steps, rendered.neutralised, answer.outcome, answer.cached)
+        row = training_row(gate, scored, rendered.n_steps, rendered.neutralised, answer.outcome, answer.cached)
+        return info_of(row, await self._steps(response, scored, locate))
 
-    async def validate(self, response: str, reference: str) -> Row:
+    async def validate(self, response: str, reference: str) -> Info:
         """The row of a validation response: the rule-based checker against `reference`, never the verifier."""
         correct = await self._checker.is_correct(response, reference, self._format.answer(response))
-        return validation_row(correct, self._format.check(response))
+        return info_of(validation_row(correct, self._format.check(response)))
+
+    async def _steps(self, response: str, scored: Scored, locate: Locate | None) -> tuple[MarkedStep, ...] | None:
+        """In a thread: following a long response through its tokens takes tens of milliseconds."""
+        steps = self._format.step_spans(response)
+        if scored.step_marks is None or steps is None or locate is None or not self._design.credit.reads_steps:
+            return None
+        return marked(await asyncio.to_thread(locate, steps), scored.step_marks)
 
     @cached_property
     def _chat(self) -> Chat:

@@ -1,9 +1,9 @@
-"""The trainer hook: verl's own trainers, with what SPARK needs around four of their methods.
+"""The trainer hook: verl's own trainers, with what SPARK needs around some of their methods.
 
 verl 0.9.1 has no hook to (a) leave a rollout out of its group, (b) put reward fields into training metrics,
 (c) pass the data source, the reference and the kind of call to a colocated reward model, (d) prepare prompts
-whatever dataset the recipe uses. A registered subclass does all four (`verl.trainer.ppo.v1.register_trainer`);
-estimators, sampling, updates and checkpoints stay verl's."""
+whatever dataset the recipe uses, (e) give an estimator the marks of steps. A registered subclass does all five
+(`verl.trainer.ppo.v1.register_trainer`); other estimators, sampling, updates and checkpoints stay verl's."""
 
 import json
 import logging
@@ -20,12 +20,12 @@ from omegaconf import open_dict
 from verl.trainer.ppo.v1 import PPOTrainer, PPOTrainerColocateAsync, PPOTrainerSync, register_trainer
 from verl.utils import tensordict_utils as tu
 
-from verl_spark.rewards.credit import GROUPED, sits_out
+from verl_spark.rewards.credit import GROUPED, Rollouts, sits_out
 from verl_spark.rl.guard import watch
 from verl_spark.rl.judge_actor import start_judge
-from verl_spark.rl.metrics import step_metrics
+from verl_spark.rl.metrics import credit_metrics, step_metrics
 from verl_spark.rl.prompts import PromptPreparer, instruction_of
-from verl_spark.rl.row import KEYS, TRAINING_KEYS, Row, is_missing
+from verl_spark.rl.row import KEYS, STEPS_KEY, TRAINING_KEYS, Info, is_missing, row_of, steps_of
 from verl_spark.settings import NODE, SparkSettings, differences
 
 logger = logging.getLogger(f"verl.{__name__}")  # verl's task runner shows its own loggers only
@@ -43,7 +43,8 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         with open_dict(config):
             config.trainer.v1.trainer_mode = self.verl_mode  # verl branches on its own names in many places
         self.spark = SparkSettings.from_config(config.reward.spark)
-        self._rows: dict[str, Row] = {}
+        self._infos: dict[str, Info] = {}
+        self._silenced: dict[str, torch.Tensor] = {}
         super().__init__(config)
 
     # ---- set-up
@@ -115,14 +116,14 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
 
     def on_step_begin(self) -> None:
         """Forgets the rows of the last step, which its dump has written."""
-        self._rows = {}
+        self._infos = {}
         super().on_step_begin()
 
     def _compute_reward_colocate(self, batch: Any, metrics: dict[str, Any] | None = None) -> Any:
         """Gives the reward model what the streaming path gives it, and keeps its rows where that path keeps them."""
         manager = self.reward_loop_manager
         score = manager.compute_rm_score
-        rows: list[Row] = []
+        infos: list[Info] = []
 
         def with_fields(data: Any) -> Any:
             names = {"extra_info", "reward_model", "data_source", "uid"}
@@ -135,7 +136,8 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
                 manager.reward_model_manager.sleep()  # verl leaves it awake, holding the memory of the policy
                 raise
             keys = result.meta_info["reward_extra_keys"]
-            rows.extend({k: float(result.non_tensor_batch[k][i]) for k in keys} for i in range(len(data)))
+            columns = {k: result.non_tensor_batch[k].tolist() for k in keys}
+            infos.extend({k: column[i] for k, column in columns.items()} for i in range(len(data)))
             result.meta_info["reward_extra_keys"] = []  # verl would write a column each, which nothing reads
             return result
 
@@ -146,22 +148,30 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
             manager.compute_rm_score = score
         stored = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"])
         extra = [
-            {**old, "reward_extra_info": row} for old, row in zip(_objects(stored["extra_fields"]), rows, strict=True)
+            {**old, "reward_extra_info": info}
+            for old, info in zip(_objects(stored["extra_fields"]), infos, strict=True)
         ]
         _put(batch, {"extra_fields": extra})
         return batch
 
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
-        """verl's estimator over the rollouts that have a reward; the others get zero on every token."""
+        """The design's credit where it reads steps, else verl's estimator over the rollouts that have a reward.
+
+        Those without get zero on every token."""
         fields = ["uid", "extra_fields", "response_mask", "rm_scores"]
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
         uids = [str(uid) for uid in _objects(data["uid"])]
-        rows: list[Row] = [extra["reward_extra_info"] for extra in _objects(data["extra_fields"])]
+        infos: list[Info] = [extra["reward_extra_info"] for extra in _objects(data["extra_fields"])]
+        rows = [row_of(info) for info in infos]
         padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
         real = [row for row, pad in zip(rows, padding, strict=True) if not pad]
         metrics.update(step_metrics(real))
         watch(real, self.spark)
-        self._rows.update(zip(batch.keys, rows, strict=True))
+        self._infos.update(zip(batch.keys, infos, strict=True))
+        if self.spark.credit.reads_steps:
+            return self._credit_steps(
+                batch, metrics, uids, [None if p else i for p, i in zip(padding, infos, strict=True)]
+            )
 
         scores = [float(score.sum()) for score in data["rm_scores"].unbind()]
         rewards = [
@@ -205,6 +215,60 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         )
         return batch
 
+    def _credit_steps(self, batch: Any, metrics: dict[str, Any], uids: list[str], infos: list[Info | None]) -> Any:
+        """Advantages by the design's credit, in place of those of verl's estimator.
+
+        `infos` are in the order of the batch, None for padding: verl fills it with copies of a real row's. Raises
+        `ValueError` for sessions of several outputs, which share the marks of the last."""
+        if split := [key for key in batch.keys if not key.endswith("_0")]:
+            raise ValueError(
+                f"{split[0]}: its agent loop returned several outputs for one session, and the step marks belong to "
+                "the last alone; use an agent loop with one output (single_turn_agent, tool_agent), or "
+                f"{NODE}.design=process_aware"
+            )
+        # First verl, for all that it does beside: its rollout correction may take tokens out of the response mask.
+        batch = super()._compute_advantage(batch, metrics)
+        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["response_mask"])
+        masks = list(data["response_mask"].unbind())
+        rows = [None if info is None else row_of(info) for info in infos]
+        rollouts = Rollouts(
+            uids,
+            [None if row is None or is_missing(row) else row["spark_reward"] for row in rows],
+            torch.nn.utils.rnn.pad_sequence(masks, batch_first=True).bool().numpy(),
+            [None if info is None else steps_of(info) for info in infos],
+        )
+        credited = self.spark.credit.advantages(rollouts, self.config.algorithm.get("norm_adv_by_std_in_grpo", True))
+        metrics.update(credit_metrics(rollouts, credited))
+        lengths = [len(mask) for mask in masks]
+        advantages = _cut(credited.advantages.astype(np.float32), lengths)
+        self._silenced = dict(zip(batch.keys, _cut(credited.silenced, lengths), strict=True))
+        _put(batch, {"advantages": advantages, "returns": advantages})
+        return batch
+
+    def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        """With `zeroed_tokens: leave_out`, verl's update without the tokens that marks silenced.
+
+        verl 0.9.1 takes the tokens of the loss from `response_mask` (`workers/utils/losses.py`) and their number from
+        `loss_mask` (`forward_backward_batch` of its engines), so both change, for the update alone. A rollout
+        that would have no token left keeps all of them: a mean over none is not defined."""
+        silenced = self._silenced
+        if self.spark.zeroed_tokens == "keep" or not any(bool(row.any()) for row in silenced.values()):
+            return super()._update_actor(batch, metrics)
+        names = ["response_mask", "loss_mask"]
+        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=names)
+        whole = {name: list(data[name].unbind()) for name in names}
+        _put(
+            batch,
+            {
+                name: [_without(mask, silenced[key]) for key, mask in zip(batch.keys, masks, strict=True)]
+                for name, masks in whole.items()
+            },
+        )
+        try:
+            return super()._update_actor(batch, metrics)
+        finally:
+            _put(batch, whole)
+
     # ---- what verl writes down
 
     def _dump_generations(
@@ -212,9 +276,11 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
     ) -> None:
         """Adds the rows to the dump of training rollouts, where verl leaves extra fields out; null is "not known"."""
         if dump_path == self.config.trainer.get("rollout_data_dir"):
-            rows = [self._rows[key] for key in reward_extra_infos_dict["uid"]]
+            infos = [self._infos[key] for key in reward_extra_infos_dict["uid"]]
+            rows = [row_of(info) for info in infos]
             known = {key: [None if math.isnan(row[key]) else row[key] for row in rows] for key in KEYS}
-            reward_extra_infos_dict = {**reward_extra_infos_dict, **known}
+            steps = {STEPS_KEY: [steps_of(info) for info in infos]}
+            reward_extra_infos_dict = {**reward_extra_infos_dict, **known, **steps}
         super()._dump_generations(inputs, outputs, gts, scores, reward_extra_infos_dict, dump_path)
 
     def _val_metrics_update(
@@ -235,6 +301,17 @@ def _array(values: list[Any]) -> Any:
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
+
+
+def _cut(padded: Any, lengths: list[int]) -> list[torch.Tensor]:
+    """The rows of an (N, T) array, each as long as its rollout."""
+    return [torch.from_numpy(row[:length].copy()) for row, length in zip(padded, lengths, strict=True)]
+
+
+def _without(mask: torch.Tensor, silenced: torch.Tensor) -> torch.Tensor:
+    """The mask less the silenced tokens; as it was if none would be left."""
+    left = mask.masked_fill(silenced, 0)
+    return left if bool(left.any()) else mask
 
 
 def _put(batch: Any, columns: dict[str, list[Any]]) -> None:
