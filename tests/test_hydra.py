@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
+from verl_spark.rewards.designs import DESIGNS
 from verl_spark.settings import MANAGERS, SparkSettings
 
 _VERL = find_spec("verl")
@@ -22,6 +23,8 @@ assert _VERL.submodule_search_locations
 VERL_CONFIG = Path(_VERL.submodule_search_locations[0]) / "trainer" / "config"
 
 PRESETS = ("spark_prmcot", "spark_prm", "spark_orm")
+DESIGN_PRESETS = {f"spark_prmcot_{name}": name for name in DESIGNS.keys() - {"orm", "process_aware", "format"}}
+"""Each design that is not a preset's default has one of its own."""
 PRIMARIES = [
     ("ppo_trainer", []),
     ("ppo_megatron_trainer", []),
@@ -98,6 +101,16 @@ def test_a_preset_adds_rewards_to_an_unmodified_recipe_and_nothing_else(
     assert changed(before, after) == {"reward"}
 
 
+@pytest.mark.parametrize(("preset", "design"), DESIGN_PRESETS.items())
+def test_each_design_is_one_name_and_changes_the_design_alone(preset: str, design: str) -> None:
+    default, chosen = (
+        composed(VERL_CONFIG, "ppo_trainer", [*RECIPE, f"reward_model={name}"]) for name in ("spark_prmcot", preset)
+    )
+    assert chosen.reward.spark.design == design
+    chosen.reward.spark.design = default.reward.spark.design
+    assert plain(chosen) == plain(default)
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_users_copy_and_an_inheriting_recipe_take_the_preset(
     recipes: dict[str, tuple[Path, str]], recipe: str
@@ -150,7 +163,7 @@ def test_a_misspelt_preset_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(MissingConfigException) as caught:
         composed(VERL_CONFIG, "ppo_trainer", ["reward_model=spark_prmkot"])
     listed = str(caught.value).split("Available options in 'reward_model':")[1].split("Config search path")[0]
-    assert listed.split() == sorted(PRESETS)
+    assert listed.split() == sorted([*PRESETS, *DESIGN_PRESETS])
 
 
 def test_a_misspelt_setting_is_refused() -> None:

@@ -1,6 +1,7 @@
 """What is refused before anything starts, and what follows from `reward.spark` for verl's own keys."""
 
 import copy
+import logging
 import os
 import subprocess
 import sys
@@ -214,6 +215,42 @@ def case(*changes: Changes, says: tuple[str, ...], name: str) -> Any:
             says=("trainer.n_gpus_per_node=1", "tensor_model_parallel_size=2"),
             name="colocated on too few GPUs",
         ),
+        case(
+            {"reward.spark.design": "selective", "algorithm.adv_estimator": "rloo"},
+            says=("adv_estimator=rloo", "design=selective", "algorithm.adv_estimator=grpo", "design=process_aware"),
+            name="an estimator that reads no steps",
+        ),
+        case(
+            {"reward.spark.design": "global_step", "algorithm.adv_estimator": "gdpo"},
+            says=("adv_estimator=gdpo", "algorithm.adv_estimator=grpo"),
+            name="an unknown estimator for steps",
+        ),
+        case(
+            {"reward.spark.design": "selective", "algorithm.use_kl_in_reward": True},
+            says=("algorithm.use_kl_in_reward=True", "use_kl_loss=True"),
+            name="steps and KL in the reward",
+        ),
+        case(
+            {"reward.spark.design": "selective_half", "critic.enable": True},
+            says=("critic.enable=True", "leave the option out"),
+            name="steps and a critic",
+        ),
+        case(
+            {"reward.spark.design": "selective", "reward.reward_manager.name": "naive"},
+            says=("design=selective", "token ids", "reward.reward_manager.name=spark_prmcot"),
+            name="steps without token ids",
+        ),
+        case(
+            {"reward.spark.design": "selective", "reward.spark.verifier.kind": "orm"},
+            MANAGER,
+            says=("reward.spark.verifier.kind", "design=selective", "prm_cot"),
+            name="steps from an ORM",
+        ),
+        case(
+            {"reward.spark.design": "tests.test_launch:NO_SOLUTION_FITS"},
+            says=("reward.spark.design", "NO_SOLUTION_FITS"),
+            name="no such design in a module",
+        ),
         case({"reward.spark.design": "nope"}, says=("reward.spark.design", "process_aware"), name="unknown design"),
         case({"reward_model": "spark_prmcot"}, says=("reward_model=spark_prmcot", "Install"), name="no Hydra plugin"),
     ],
@@ -318,6 +355,11 @@ def test_only_rewards_and_the_trainer_mode_are_changed(preset: DictConfig) -> No
         ({"sandbox_fusion.url": "http://x"}, ("sandbox_fusion.url", "reward.sandbox_fusion.url")),
         ({"reward.custom_reward_function.path": "mine.py"}, ("mine.py", "not called")),
         ({"actor_rollout_ref.rollout.n": 1}, ("actor_rollout_ref.rollout.n=1", "raise n")),
+        ({"reward.spark.zeroed_tokens": "leave_out"}, ("zeroed_tokens=leave_out", "design=process_aware")),
+        (
+            {"reward.spark.zeroed_tokens": "leave_out", "reward.spark.design": "global_step"},
+            ("zeroed_tokens=leave_out", "selective"),
+        ),
     ],
 )
 def test_what_has_no_effect_is_pointed_out_and_runs(
@@ -329,6 +371,24 @@ def test_what_has_no_effect_is_pointed_out_and_runs(
     assert all(text in line for text in says)
     assert engage(config) is not None
     assert line in caplog.text
+
+
+@pytest.mark.parametrize("estimator", launch.REPLACEABLE)
+@pytest.mark.parametrize("design", ["selective", "selective_half", "global_step"])
+def test_a_design_that_credits_steps_takes_the_place_of_grpo_and_says_so(
+    preset: DictConfig, estimator: str, design: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = changed(preset, {"reward.spark.design": design, "algorithm.adv_estimator": estimator})
+    with caplog.at_level(logging.INFO):
+        assert engage(config) is not None
+    (line,) = [record.getMessage() for record in caplog.records if "replaced" in record.getMessage()]
+    assert f"advantages of {estimator}" in line
+    assert design in line
+
+
+def test_where_tokens_lose_their_advantage_they_may_be_left_out(preset: DictConfig) -> None:
+    change = {"reward.spark.zeroed_tokens": "leave_out", "reward.spark.design": "selective"}
+    assert list(advice(changed(preset, change))) == []
 
 
 def test_a_refused_config_ends_the_program_with_the_message_alone(preset: DictConfig) -> None:

@@ -33,6 +33,8 @@ TRAINER_PREFIX = "spark_"
 TRAINER_MODES = ("sync", "colocate_async")
 ESTIMATORS = (*sorted(GROUPED), "reinforce_plus_plus", "reinforce_plus_plus_baseline", "gae")
 """Advantage estimators under which a missing reward leaves the other rollouts' advantages as they should be."""
+REPLACEABLE = ("grpo", "grpo_vectorized")
+"""Those in whose place a design that credits steps may put its own advantages: SPARK's are built on them."""
 
 _MANAGER_PREFIX = "spark_"
 _PLUGIN = "verl_spark.plugin"
@@ -106,8 +108,15 @@ def advice(config: DictConfig) -> Iterator[str]:
             f"algorithm.adv_estimator={estimator} compares the rollouts of a prompt, and actor_rollout_ref.rollout.n=1 "
             "makes one of each, so nothing is learned; raise n, for instance to 16"
         )
+    door = spark_door(config)
+    settings = _settings(config, door) if door else SparkSettings()
+    if settings.zeroed_tokens == "leave_out" and not settings.credit.silences:
+        yield (
+            f"{NODE}.zeroed_tokens=leave_out changes nothing: {NODE}.design={settings.design} takes no token's whole "
+            "advantage; leave it out, or set the design to selective"
+        )
     path = _get(config, "reward.custom_reward_function.path")
-    if spark_door(config) == "manager" and path is not None and not _is_ours(path):
+    if door == "manager" and path is not None and not _is_ours(path):
         yield (
             f"reward.custom_reward_function.path={path} is loaded but not called: training rewards come from the "
             "verifier, validation from the rule-based checker; leave it out"
@@ -124,6 +133,9 @@ def engage(config: DictConfig) -> SparkSettings | None:
         return None
     for line in advice(config):
         logger.warning("verl-spark: %s", line)
+    if settings.credit.reads_steps:
+        estimator = config.algorithm.adv_estimator
+        logger.info("verl-spark: the advantages of %s are replaced by those of %s", estimator, settings.design)
     served_here = settings.asks_verifier and settings.serving != "external"
     pooled = served_here and settings.serving == "pool"
     with open_dict(config):
@@ -256,7 +268,7 @@ def _trainer(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
 
 def _algorithm(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
     name = _get(config, "algorithm.adv_estimator")
-    if name not in ESTIMATORS:
+    if name not in ESTIMATORS and not settings.credit.reads_steps:
         yield (
             f"algorithm.adv_estimator={name}: it is not proven that a rollout with a missing reward leaves the others "
             f"alone under it; use one of: {', '.join(ESTIMATORS)}"
@@ -265,6 +277,31 @@ def _algorithm(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
         yield (
             "algorithm.filter_groups.enable=True: verl's filter would read a missing reward as 0 and drop or keep "
             "groups by it; set it to False"
+        )
+
+
+def _credit(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
+    """What a design that credits steps needs to reach the tokens."""
+    if not settings.credit.reads_steps:
+        return
+    said = f"{NODE}.design={settings.design}"
+    estimator = _get(config, "algorithm.adv_estimator")
+    if estimator not in REPLACEABLE:
+        yield (
+            f"algorithm.adv_estimator={estimator} reads no step marks, and {said} puts its own advantages in place of "
+            f"grpo's only; set algorithm.adv_estimator=grpo, or {NODE}.design=process_aware"
+        )
+    if _get(config, "algorithm.use_kl_in_reward"):
+        yield (
+            f"algorithm.use_kl_in_reward=True has no place in the advantages of {said}; set it to False, and "
+            "actor_rollout_ref.actor.use_kl_loss=True for a KL term in the loss, as in the paper"
+        )
+    if _get(config, "critic.enable"):
+        yield f"critic.enable=True: {said} leaves a critic nothing to learn from; leave the option out"
+    if spark_door(config) == "function":
+        yield (
+            f"{said} needs the response's token ids, and verl hands a reward function the text alone; set "
+            "reward.reward_manager.name=spark_prmcot (or spark_prm) instead of reward.custom_reward_function.path"
         )
 
 
@@ -375,7 +412,7 @@ def _function(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
 
 
 _PARALLEL_SIZES = ("tensor_model_parallel_size", "data_parallel_size", "pipeline_model_parallel_size")
-_RULES = (_trainer, _algorithm, _serving, _reward_model, _function)
+_RULES = (_trainer, _algorithm, _credit, _serving, _reward_model, _function)
 
 
 def _legacy_keys(config: DictConfig) -> Iterator[tuple[str, str]]:
