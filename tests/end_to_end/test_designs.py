@@ -1,0 +1,174 @@
+"""The reward designs in verl's own trainer, for real: two steps each, advantages checked against the dumped marks.
+
+Pairwise, not the full product: selective x external x sync, global step x pool x colocate_async,
+selective half x colocate x sync; the other designs and `leave_out` with the widest tests."""
+
+import math
+from collections import defaultdict
+
+import numpy as np
+import pytest
+
+from benchmarks.mock_server import serving
+from tests.end_to_end.taught import teach_policy, teach_prm
+from tests.end_to_end.test_training import balance, external, rollouts, spark_keys
+from verl_spark.rewards.credit import MarkedStep, Rollouts
+from verl_spark.rewards.designs import get_design
+from verl_spark.rl.metrics import METRICS
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+SMALL_VERIFIER = (
+    "reward.reward_model.n_gpus_per_node=1",
+    "reward.reward_model.rollout.max_model_len=1024",
+    "reward.reward_model.rollout.max_num_seqs=32",
+    "reward.reward_model.rollout.max_num_batched_tokens=1024",
+    "reward.spark.verifier.max_tokens=160",
+)
+
+
+@pytest.fixture(scope="session")
+def policy(tmp_path_factory):
+    """Folder of a policy that writes four steps, right or wrong by the toss of a coin."""
+    return teach_policy(tmp_path_factory.mktemp("policy"))
+
+
+@pytest.fixture(scope="session")
+def prm(tmp_path_factory):
+    """Folder of a verifier that marks such solutions by rule."""
+    return teach_prm(tmp_path_factory.mktemp("prm"))
+
+
+def recipe(policy, folder) -> tuple[str, ...]:
+    return (
+        f"actor_rollout_ref.model.path={policy}",
+        "actor_rollout_ref.actor.optim.lr=1e-5",  # it shall go on writing steps
+        "data.max_response_length=192",
+        "reward.spark.policy_prompt=as_is",
+        "algorithm.adv_estimator=grpo",
+        f"trainer.rollout_data_dir={folder}/rollouts",
+    )
+
+
+def check(run, folder, design) -> None:
+    """Every step's logged advantages are those that the dumped rewards and marks give."""
+    assert run.returncode == 0, run.text()[-4000:]
+    steps = [metrics for metrics in run.metrics if metrics["step"] > 0]
+    assert len(steps) == 2
+    dumped = defaultdict(list)
+    for rollout in rollouts(folder / "rollouts"):
+        dumped[rollout["step"]].append(rollout)
+    for metrics in steps:
+        assert spark_keys(metrics) <= set(METRICS)
+        balance(metrics)
+        lines = dumped[metrics["step"]]
+        assert len(lines) == metrics["spark/rollouts"]
+        found = expected(lines, design)
+        # The token behind the last step is never a step's own, so any number of them gives the same extremes.
+        assert metrics["critic/advantages/max"] == pytest.approx(float(found.max()), abs=1e-4)
+        assert metrics["critic/advantages/min"] == pytest.approx(float(found.min()), abs=1e-4)
+        if design.credit.reads_steps:
+            assert metrics["spark/credit/rollouts"] == sum(line["spark_step_marks"] is not None for line in lines)
+            assert 0 <= metrics["spark/credit/silenced"] < 1
+    everything = [line for lines in dumped.values() for line in lines]
+    marked = [line["spark_step_marks"] for line in everything if line["spark_step_marks"] is not None]
+    assert bool(marked) == design.credit.reads_steps
+    for steps_of_one in marked:
+        assert len(steps_of_one) == 4
+        assert [start for start, _, _ in steps_of_one[1:]] >= [end for _, end, _ in steps_of_one[:-1]]
+    # Else the equalities above hold between zeros.
+    assert any(metrics["critic/advantages/max"] > 0 for metrics in steps)
+
+
+def expected(lines, design) -> np.ndarray:
+    """Advantages that a step's dumped rollouts have under the design."""
+    steps = [
+        None if (s := line["spark_step_marks"]) is None else [MarkedStep(a, b, bool(mark)) for a, b, mark in s]
+        for line in lines
+    ]
+    width = 1 + max((step.end for some in steps for step in some or ()), default=0)
+    rewards = [None if line["spark_missing"] else line["spark_reward"] for line in lines]
+    uids = [line["uid"].rsplit("_", 2)[0] for line in lines]
+    return design.credit.advantages(Rollouts(uids, rewards, np.ones((len(lines), width), dtype=bool), steps)).advantages
+
+
+def test_selective_with_an_external_verifier(train, policy, tmp_path):
+    with serving() as url:
+        run = train("reward_model=spark_prmcot_selective", *external(url), *recipe(policy, tmp_path))
+    check(run, tmp_path, get_design("selective"))
+    assert "the advantages of grpo are replaced by those of selective" in run.text()
+    assert sum(metrics.get("spark/credit/silenced", 0.0) for metrics in run.metrics) > 0
+
+
+def test_global_step_rewards_with_a_pool_of_its_own(train, policy, prm, tmp_path):
+    run = train(
+        "reward_model=spark_prm",
+        "reward.spark.design=global_step",
+        f"reward.reward_model.model_path={prm}",
+        *SMALL_VERIFIER,
+        *recipe(policy, tmp_path),
+        "reward.num_workers=2",
+        "trainer.v1.trainer_mode=colocate_async",
+    )
+    check(run, tmp_path, get_design("global_step"))
+
+
+def test_selective_with_half_discount_colocated_with_the_policy(train, policy, prm, tmp_path):
+    run = train(
+        "reward_model=spark_prm",
+        "reward.spark.design=selective_half",
+        "reward.spark.serving=colocate",
+        f"reward.reward_model.model_path={prm}",
+        *SMALL_VERIFIER,
+        *recipe(policy, tmp_path),
+    )
+    check(run, tmp_path, get_design("selective_half"))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("design", ["step_augmented", "step_average"])
+def test_shares_of_steps_as_rewards(train, policy, tmp_path, design):
+    with serving() as url:
+        run = train(f"reward_model=spark_prmcot_{design}", *external(url), *recipe(policy, tmp_path))
+    check(run, tmp_path, get_design(design))
+    scored = [line for line in rollouts(tmp_path / "rollouts") if line["spark_scored"]]
+    share, verdict = (0.4, 0.6) if design == "step_augmented" else (1.0, 0.0)
+    for line in scored:
+        reward = share * line["spark_steps_correct"] + verdict * line["spark_verdict"]
+        assert math.isclose(line["spark_reward"], reward)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("design", ["selective_half", "global_step"])
+def test_the_other_step_designs_with_an_external_verifier(train, policy, tmp_path, design):
+    with serving() as url:
+        run = train(
+            f"reward_model=spark_prmcot_{design}",
+            *external(url),
+            *recipe(policy, tmp_path),
+            "trainer.v1.trainer_mode=colocate_async",
+        )
+    check(run, tmp_path, get_design(design))
+
+
+@pytest.mark.full
+def test_silenced_tokens_are_left_out_of_the_update(train, policy, prm, tmp_path):
+    run = train(
+        "reward_model=spark_prm",
+        "reward.spark.design=selective",
+        "reward.spark.zeroed_tokens=leave_out",
+        "reward.spark.serving=colocate",
+        f"reward.reward_model.model_path={prm}",
+        *SMALL_VERIFIER,
+        *recipe(policy, tmp_path),
+    )
+    check(run, tmp_path, get_design("selective"))
+
+
+@pytest.mark.full
+def test_a_step_design_and_an_estimator_that_reads_no_steps_are_refused_before_anything_starts(train):
+    nobody = external("http://127.0.0.1:9/v1")
+    run = train("reward_model=spark_prmcot_selective", *nobody, "algorithm.adv_estimator=rloo")
+    assert run.returncode != 0
+    assert "algorithm.adv_estimator=grpo" in run.text()
+    assert run.metrics == []
