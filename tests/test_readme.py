@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from verl_spark import reference
 from verl_spark.cli.main import app
+from verl_spark.rewards.credit import MarkedStep, Rollouts
 from verl_spark.settings import MANAGERS, SparkSettings
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +49,23 @@ def test_managers_in_the_readme_are_those_there_are():
         "spark_missing",
         "spark_verdict",
     } <= set(MANAGERS)
+
+
+def test_presets_in_the_readme_exist():
+    folder = ROOT / "verl_spark" / "conf" / "reward_model"
+    for name in re.findall(r"`(?:reward_model=)?(spark_prmcot_[a-z_]+)`", README):
+        assert (folder / f"{name}.yaml").exists(), name
+
+
+def test_the_readmes_own_design_is_one(tmp_path, monkeypatch):
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "UpToFirstError" in block)
+    (tmp_path / "my_designs.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    credit = SparkSettings(design="my_designs:FIRST_ERROR").credit
+    steps = [[MarkedStep(0, 2, True), MarkedStep(2, 3, False)], [MarkedStep(0, 1, False)]]
+    found = credit.advantages(Rollouts(["a", "a"], [1.0, 0.0], np.ones((2, 4), dtype=bool), steps))
+    assert (found.advantages != 0).tolist() == [[True, True, True, False], [True, False, False, False]]
+    assert (found.silenced != (found.advantages != 0)).all()
 
 
 @pytest.mark.parametrize("command", ["settings", "metrics", "version"])
