@@ -70,8 +70,10 @@ class Scorer:
 
     async def _steps(self, response: str, scored: Scored, locate: Locate | None) -> tuple[MarkedStep, ...] | None:
         """In a thread: following a long response through its tokens takes tens of milliseconds."""
+        if scored.step_marks is None or locate is None or not self._design.credit.reads_steps:
+            return None
         steps = self._format.step_spans(response)
-        if scored.step_marks is None or steps is None or locate is None or not self._design.credit.reads_steps:
+        if steps is None:
             return None
         return marked(await asyncio.to_thread(locate, steps), scored.step_marks)
 

@@ -20,7 +20,7 @@ from omegaconf import open_dict
 from verl.trainer.ppo.v1 import PPOTrainer, PPOTrainerColocateAsync, PPOTrainerSync, register_trainer
 from verl.utils import tensordict_utils as tu
 
-from verl_spark.rewards.credit import GROUPED, Rollouts, sits_out
+from verl_spark.rewards.credit import GROUPED, MarkedStep, Rollouts, sits_out
 from verl_spark.rl.guard import watch
 from verl_spark.rl.judge_actor import start_judge
 from verl_spark.rl.metrics import credit_metrics, step_metrics
@@ -169,9 +169,12 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         watch(real, self.spark)
         self._infos.update(zip(batch.keys, infos, strict=True))
         if self.spark.credit.reads_steps:
-            return self._credit_steps(
-                batch, metrics, uids, [None if p else i for p, i in zip(padding, infos, strict=True)]
-            )
+            # Padding has nothing of its own: verl fills the batch with copies of a real rollout's fields.
+            known = [
+                None if pad or is_missing(row) else row["spark_reward"] for row, pad in zip(rows, padding, strict=True)
+            ]
+            steps = [None if pad else steps_of(info) for info, pad in zip(infos, padding, strict=True)]
+            return self._credit_steps(batch, metrics, uids, known, steps)
 
         scores = [float(score.sum()) for score in data["rm_scores"].unbind()]
         rewards = [
@@ -215,11 +218,17 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         )
         return batch
 
-    def _credit_steps(self, batch: Any, metrics: dict[str, Any], uids: list[str], infos: list[Info | None]) -> Any:
-        """Advantages by the design's credit, in place of those of verl's estimator.
+    def _credit_steps(
+        self,
+        batch: Any,
+        metrics: dict[str, Any],
+        uids: list[str],
+        rewards: list[float | None],
+        steps: list[tuple[MarkedStep, ...] | None],
+    ) -> Any:
+        """Advantages by the design's credit, in place of those of verl's estimator; all lists in the batch's order.
 
-        `infos` are in the order of the batch, None for padding: verl fills it with copies of a real row's. Raises
-        `ValueError` for sessions of several outputs, which share the marks of the last."""
+        Raises `ValueError` for sessions of several outputs, which share the marks of the last."""
         if split := [key for key in batch.keys if not key.endswith("_0")]:
             raise ValueError(
                 f"{split[0]}: its agent loop returned several outputs for one session, and the step marks belong to "
@@ -230,13 +239,8 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         batch = super()._compute_advantage(batch, metrics)
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["response_mask"])
         masks = list(data["response_mask"].unbind())
-        rows = [None if info is None else row_of(info) for info in infos]
-        rollouts = Rollouts(
-            uids,
-            [None if row is None or is_missing(row) else row["spark_reward"] for row in rows],
-            torch.nn.utils.rnn.pad_sequence(masks, batch_first=True).bool().numpy(),
-            [None if info is None else steps_of(info) for info in infos],
-        )
+        mask = torch.nn.utils.rnn.pad_sequence(masks, batch_first=True).bool().numpy()
+        rollouts = Rollouts(uids, rewards, mask, steps)
         credited = self.spark.credit.advantages(rollouts, self.config.algorithm.get("norm_adv_by_std_in_grpo", True))
         metrics.update(credit_metrics(rollouts, credited))
         lengths = [len(mask) for mask in masks]
