@@ -49,14 +49,7 @@ def main(
     console.print(table(config, {(line.method, line.label, line.truth): line.accuracy for line in accuracy}))
 
 
-def write_config(
-    folder: Path,
-    models: Stage1Models,
-    count: int,
-    methods: Sequence[str] = METHODS,
-    solutions: int = SOLUTIONS,
-    verifications: int = VERIFICATIONS,
-) -> DataConfig:
+def write_config(folder: Path, models: Stage1Models, count: int, methods: Sequence[str] = METHODS) -> DataConfig:
     """The run's config and its problems; the reference answers lie in the same file, as they often do."""
     rows = [
         {"id": f"p{index}", "problem": problem.text, "answer": str(problem.answer)}
@@ -74,10 +67,10 @@ def write_config(
         {
             "output": str(folder / "data"),
             "problems": {"path": str(path)},
-            "generator": role(models.generator, 112, n=solutions, temperature=1.0),
-            "verifier": role(models.verifier, 192, n=verifications, examples=False),
+            "generator": role(models.generator, 112, n=SOLUTIONS, temperature=1.0),
+            "verifier": role(models.verifier, 192, n=VERIFICATIONS, examples=False),
             **({"critic": role(models.critic, 256)} if models.critic else {}),
-            "references": {"field": "answer", "n": verifications},
+            "references": {"field": "answer", "n": VERIFICATIONS},
             "methods": methods,
         }
     )

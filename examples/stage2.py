@@ -148,7 +148,6 @@ def train_prm(
     Nothing is done if the model is there. Raises `RuntimeError` naming the log when it fails."""
     if (folder / "export").is_dir():
         return
-    batches = rows_of(data, kind, rows) // training.batch
     overrides = [
         f"model.path={base}",
         f"spark.data={data}",
@@ -164,7 +163,7 @@ def train_prm(
         "optim.lr_warmup_steps=20",
         "optim.lr_scheduler_type=cosine",
         f"trainer.total_training_steps={training.updates}",
-        f"trainer.total_epochs={-(-training.updates // batches)}",
+        f"trainer.total_epochs={training.updates}",
         f"trainer.seed={seed}",
         "trainer.n_gpus_per_node=1",
         f"trainer.default_local_dir={folder}",
@@ -175,10 +174,9 @@ def train_prm(
         raise RuntimeError(f"the training ended with status {run.returncode}: see {run.log}")
 
 
-def rows_of(data: Path, kind: Kind, most: int = -1) -> int:
-    """Rows of the training file of a method and a kind, or the first `most` of them."""
-    rows = pq.ParquetFile(data / kind.value / "train.parquet").metadata.num_rows
-    return min(rows, most) if most > 0 else rows
+def rows_of(data: Path, kind: Kind) -> int:
+    """Rows of the training file of a method and a kind."""
+    return int(pq.ParquetFile(data / kind.value / "train.parquet").metadata.num_rows)
 
 
 def held_out(count: int = HELD_OUT, seed: int = 0) -> list[Item]:

@@ -11,20 +11,15 @@ import pytest
 
 from benchmarks.mock_server import serving
 from tests.end_to_end.taught import teach_policy, teach_prm
-from tests.end_to_end.test_training import balance, external, rollouts, spark_keys
+from tests.end_to_end.test_training import SMALL_VERIFIER, balance, external, rollouts, spark_keys
 from verl_spark.rewards.credit import MarkedStep, Rollouts
 from verl_spark.rewards.designs import get_design
 from verl_spark.rl.metrics import METRICS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-SMALL_VERIFIER = (
-    "reward.reward_model.n_gpus_per_node=1",
-    "reward.reward_model.rollout.max_model_len=1024",
-    "reward.reward_model.rollout.max_num_seqs=32",
-    "reward.reward_model.rollout.max_num_batched_tokens=1024",
-    "reward.spark.verifier.max_tokens=160",
-)
+MARKING_VERIFIER = (*SMALL_VERIFIER, "reward.spark.verifier.max_tokens=160")
+"""Marks take more room than a Yes; the last of two overrides counts."""
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +101,7 @@ def test_global_step_rewards_with_a_pool_of_its_own(train, policy, prm, tmp_path
         "reward_model=spark_prm",
         "reward.spark.design=global_step",
         f"reward.reward_model.model_path={prm}",
-        *SMALL_VERIFIER,
+        *MARKING_VERIFIER,
         *recipe(policy, tmp_path),
         "reward.num_workers=2",
         "trainer.v1.trainer_mode=colocate_async",
@@ -120,7 +115,7 @@ def test_selective_with_half_discount_colocated_with_the_policy(train, policy, p
         "reward.spark.design=selective_half",
         "reward.spark.serving=colocate",
         f"reward.reward_model.model_path={prm}",
-        *SMALL_VERIFIER,
+        *MARKING_VERIFIER,
         *recipe(policy, tmp_path),
     )
     check(run, tmp_path, get_design("selective_half"))
@@ -160,7 +155,7 @@ def test_silenced_tokens_are_left_out_of_the_update(train, policy, prm, tmp_path
         "reward.spark.zeroed_tokens=leave_out",
         "reward.spark.serving=colocate",
         f"reward.reward_model.model_path={prm}",
-        *SMALL_VERIFIER,
+        *MARKING_VERIFIER,
         *recipe(policy, tmp_path),
     )
     check(run, tmp_path, get_design("selective"))
