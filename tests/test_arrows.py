@@ -20,6 +20,10 @@ KNOWS = {
     },
     "prm": {"verification", "verifier", "settings", "files", "versions", "platforms"},
     "rl": {"verification", "verifier", "settings", "rewards"},
+    "rescoring": {
+        *("verification", "verifier", "settings", "rewards", "runs", "files"),
+        *("rl.dump", "rl.row", "rl.scoring"),
+    },
     "platforms": set(),
 }
 """Room to what it may import of the package, beside itself."""

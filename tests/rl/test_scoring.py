@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from verl_spark.rewards.credit import MarkedStep
 from verl_spark.rewards.spans import step_spans
-from verl_spark.rl.row import KEYS, STEPS_KEY, info_of, steps_of
+from verl_spark.rl.row import KEYS, STEPS_KEY, TEXT_KEYS, info_of, marks_of, spans_of, steps_of
 from verl_spark.rl.scoring import Scorer
 from verl_spark.settings import SparkSettings
 from verl_spark.verification.kinds import Kind
@@ -130,7 +130,7 @@ async def test_every_path_has_the_same_keys_and_only_floats_beside_the_steps():
         await scorer(Ask(judged([1, 1], True))).validate(GOOD, "5"),
     ]
     for row in rows:
-        assert tuple(row) == (*KEYS, STEPS_KEY)
+        assert tuple(row) == (*KEYS, *TEXT_KEYS)
         assert row[STEPS_KEY] == ""
         assert all(type(row[key]) is float for key in KEYS)
 
@@ -183,7 +183,33 @@ async def test_without_marks_that_fit_there_are_no_steps(response, outcome):
     for design in ("selective", "global_step"):
         row = await scorer(Ask(outcome), design=design).train(response, PROBLEM, by_character(response))
         assert steps_of(row) is None
-        assert tuple(row) == (*KEYS, STEPS_KEY)
+        assert tuple(row) == (*KEYS, *TEXT_KEYS)
+
+
+@pytest.mark.parametrize("design", ["process_aware", "selective", "global_step"])
+@pytest.mark.parametrize("marks", [[1, 0, 1, 1], [1] * 5])
+async def test_a_dumped_rollout_carries_the_tokens_of_its_steps_and_all_marks(design, marks):
+    kept = Scorer(settings := SparkSettings(design=design), Ask(judged(marks, False)), dumped=True)
+    row = await kept.train(STEPPED, PROBLEM, by_character(STEPPED))
+    assert [STEPPED[start:end] for start, end in spans_of(row)] == [f"<step>{body}</step>" for body in BODIES]
+    assert marks_of(row) == tuple(marks)
+    plain = await Scorer(settings, Ask(judged(marks, False))).train(STEPPED, PROBLEM, by_character(STEPPED))
+    assert steps_of(row) == steps_of(plain)
+
+
+async def test_a_dump_stops_no_training_whose_design_needs_no_tokens(caplog):
+    def lost(steps):
+        raise ValueError("the 3 tokens do not make up their text")
+
+    for design, reward in (("process_aware", 1), ("selective", None)):
+        scorer = Scorer(SparkSettings(design=design), Ask(judged([1] * 4, True)), dumped=True)
+        if reward is None:
+            with pytest.raises(ValueError, match="do not make up"):
+                await scorer.train(STEPPED, PROBLEM, lost)
+            continue
+        row = await scorer.train(STEPPED, PROBLEM, lost)
+        assert (row["spark_reward"], spans_of(row)) == (reward, None)
+    assert "do not make up" in caplog.text
 
 
 async def test_a_text_alone_is_refused_by_a_design_that_credits_steps():

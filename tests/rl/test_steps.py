@@ -12,7 +12,7 @@ from tests.rl.made import Queue, batch_of, hook_over, nested, objects
 from verl_spark.rewards.credit import MarkedStep
 from verl_spark.rewards.designs import DESIGNS
 from verl_spark.rl.metrics import METRICS
-from verl_spark.rl.row import STEPS_KEY, TRAINING_KEYS, empty_row, info_of, steps_of
+from verl_spark.rl.row import STEPS_KEY, TRAINING_KEYS, empty_row, info_of, spans_of, steps_of
 from verl_spark.settings import SparkSettings
 from verl_spark.verification.kinds import Kind
 
@@ -260,15 +260,16 @@ RESPONSE = "<think>" + "".join(f"<step>{b}</step>\n" for b in BODIES) + "</think
 IDS = [*RESPONSE.encode(), 0]
 
 
-def reward_manager(monkeypatch, marks, **spark):
-    """verl's reward manager of ours, with a judge that marks the steps so."""
+def reward_manager(monkeypatch, marks, dump=None, **spark):
+    """verl's reward manager of ours, with a judge that marks the steps so, in a run that dumps rollouts there."""
     import verl.experimental.reward_loop.reward_manager  # noqa: F401  first: it registers ours when it is loaded
 
     from tests.rl.test_scoring import Ask, judged
     from verl_spark.rl import reward_manager
 
     monkeypatch.setattr(reward_manager, "RemoteJudge", lambda: Ask(judged(marks, all(marks))))
-    config = OmegaConf.create({"reward": {"spark": settings(**spark).to_node()}})
+    node = settings(**spark).to_node()
+    config = OmegaConf.create({"reward": {"spark": node}, "trainer": {"rollout_data_dir": dump}})
     return reward_manager.SparkPrmCot(config, ByteTokenizer(), None)
 
 
@@ -295,6 +296,16 @@ async def test_the_reward_manager_finds_the_steps_on_the_rollouts_own_tokens(mon
     steps = steps_of(said)
     assert [bytes(IDS[s.start : s.end]).decode() for s in steps] == [f"<step>{body}</step>" for body in BODIES]
     assert [s.correct for s in steps] == [True, False, True, True]
+
+
+@pytest.mark.parametrize("dump", [None, "rollouts"])
+async def test_tokens_of_steps_that_no_design_needs_are_found_for_a_dump_alone(monkeypatch, dump):
+    manager = reward_manager(monkeypatch, [1, 0, 1, 1], dump, design="process_aware")
+    said = (await manager.run_single(rollout(IDS, len(IDS))))["reward_extra_info"]
+    found = spans_of(said) or ()
+    assert [bytes(IDS[start:end]).decode() for start, end in found] == [
+        f"<step>{body}</step>" for body in (BODIES if dump else ())
+    ]
 
 
 async def test_validation_carries_the_same_keys_and_no_steps(monkeypatch):
@@ -334,19 +345,3 @@ def test_a_colocated_reward_model_brings_the_same_as_a_streaming_one(monkeypatch
     stored = step.queue.columns["extra_fields"].tolist()
     assert [s["turns"] for s in stored] == [1] * len(KEYS)
     assert [s["reward_extra_info"][STEPS_KEY] for s in stored] == [i[STEPS_KEY] for i in INFOS]
-
-
-def test_dumped_rollouts_carry_their_steps(monkeypatch):
-    from verl.trainer.ppo.v1 import trainer_base
-
-    dumped = {}
-
-    def dump(self, inputs, outputs, gts, scores, reward_extra_infos_dict, dump_path):
-        dumped.update(reward_extra_infos_dict)
-
-    monkeypatch.setattr(trainer_base.PPOTrainer, "_dump_generations", dump)
-    step = Step(monkeypatch, settings("selective")).run()
-    step.hook.config.trainer.rollout_data_dir = "rollouts"
-    step.hook._dump_generations([], [], [], [], {"uid": KEYS[:3]}, "rollouts")
-    assert dumped[STEPS_KEY] == [((1, 3, RIGHT), (3, 5, WRONG)), ((0, 2, WRONG), (2, 4, RIGHT)), None]
-    assert dumped["spark_reward"] == [1.0, 0.0, 1.0]

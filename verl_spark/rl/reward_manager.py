@@ -7,6 +7,7 @@ the row: `verl_spark.rl.prompts` puts them there."""
 from functools import partial
 from typing import Any
 
+from omegaconf import OmegaConf
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from verl_spark.rewards.spans import step_spans
@@ -31,7 +32,8 @@ class SparkRewardManager(RewardManagerBase):  # type: ignore[misc]
         # The router's address is not used: it hides status codes and admits 256 calls, so the judge talks to the
         # servers themselves.
         settings = SparkSettings.from_config(config.reward.spark)
-        self._scorer = Scorer(settings, RemoteJudge(), reward_model_tokenizer)
+        dumped = bool(OmegaConf.select(config, "trainer.rollout_data_dir"))
+        self._scorer = Scorer(settings, RemoteJudge(), reward_model_tokenizer, dumped)
 
     async def run_single(self, data: Any) -> dict[str, Any]:
         """The reward of the last output of one session, as verl's reward loop wants it."""

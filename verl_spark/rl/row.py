@@ -4,15 +4,18 @@ verl takes the names of its extra reward fields from the first sample and looks 
 that is missing once loses a column or ends the step. NaN means "not known here" and never a zero; whoever
 averages leaves it out. What a metric derived from these means is said in `verl_spark.rl.metrics`.
 
-The one thing beside the numbers are the marked steps, for designs that credit tokens by them: `Info` is a row with
-its steps, as verl carries it to the trainer."""
+Beside the numbers go three lists as texts (`TEXT_KEYS`): the marked steps, for designs that credit tokens by them, and
+for the dump what the verifier marked and where the steps are. `Info` is a row with its lists, as verl carries it to the
+trainer."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from verl_spark.rewards.credit import MarkedStep
 from verl_spark.rewards.designs import Scored, State
+from verl_spark.rewards.spans import TokenSpan
 from verl_spark.verification.gate import Gate, GateReason
 from verl_spark.verifier.outcome import Cause, Judged, Outcome
 
@@ -50,28 +53,61 @@ STEPS_KEY = "spark_step_marks"
 """The marked steps as JSON, `[[start, end, mark], ...]`, in tokens of the response; empty without step information. A
 text, since verl makes one array of each field over all rollouts, and lists of unequal length make none."""
 
-TRAINING_KEYS = frozenset((*KEYS, STEPS_KEY)) - {"acc", *GATE_KEYS.values()}
+MARKS_KEY = "spark_marks"
+"""All marks of a readable verification, whatever the design makes of them, as JSON `[mark, ...]`; else empty."""
+SPANS_KEY = "spark_step_spans"
+"""The tokens of the solution's steps as JSON, `[[start, end], ...]`; empty where nobody looked for them."""
+TEXT_KEYS = (STEPS_KEY, MARKS_KEY, SPANS_KEY)
+
+TRAINING_KEYS = frozenset((*KEYS, *TEXT_KEYS)) - {"acc", *GATE_KEYS.values()}
 """Fields that say something of training rollouts only."""
 
 Row = dict[str, float]
 Info = dict[str, float | str]
-"""A row and, under `STEPS_KEY`, its steps: verl's `reward_extra_info` of a rollout."""
+"""A row and, under `TEXT_KEYS`, its lists: verl's `reward_extra_info` of a rollout."""
 
 
-def info_of(row: Row, steps: Sequence[MarkedStep] | None = None) -> Info:
-    """The row with these marked steps; None is no step information."""
-    return {**row, STEPS_KEY: "" if steps is None else json.dumps([[s.start, s.end, int(s.correct)] for s in steps])}
+def info_of(
+    row: Row,
+    steps: Sequence[MarkedStep] | None = None,
+    marks: Sequence[int] | None = None,
+    spans: Sequence[TokenSpan] | None = None,
+) -> Info:
+    """The row with these marked steps, marks and spans; None is "not known"."""
+    plain = None if steps is None else [[step.start, step.end, int(step.correct)] for step in steps]
+    return {**row, STEPS_KEY: _text(plain), MARKS_KEY: _text(marks), SPANS_KEY: _text(spans)}
 
 
 def row_of(info: Info) -> Row:
     """The numbers of an `Info`."""
-    return {key: float(value) for key, value in info.items() if key != STEPS_KEY}
+    return {key: float(value) for key, value in info.items() if key not in TEXT_KEYS}
 
 
 def steps_of(info: Info) -> tuple[MarkedStep, ...] | None:
     """The marked steps of an `Info`; None without step information."""
-    text = str(info.get(STEPS_KEY, ""))
-    return tuple(MarkedStep(start, end, bool(mark)) for start, end, mark in json.loads(text)) if text else None
+    listed = _listed(info, STEPS_KEY)
+    return None if listed is None else tuple(MarkedStep(start, end, bool(mark)) for start, end, mark in listed)
+
+
+def marks_of(info: Info) -> tuple[int, ...] | None:
+    """The verifier's marks in an `Info`; None without any."""
+    listed = _listed(info, MARKS_KEY)
+    return None if listed is None else tuple(listed)
+
+
+def spans_of(info: Info) -> tuple[TokenSpan, ...] | None:
+    """The tokens of the steps in an `Info`; None where nobody looked, or without step structure."""
+    listed = _listed(info, SPANS_KEY)
+    return None if listed is None else tuple(TokenSpan(*span) for span in listed)
+
+
+def _text(listed: Sequence[Any] | None) -> str:
+    return "" if listed is None else json.dumps(listed)
+
+
+def _listed(info: Info, key: str) -> list[Any] | None:
+    text = str(info.get(key, ""))
+    return list(json.loads(text)) if text else None
 
 
 def empty_row() -> Row:

@@ -4,12 +4,13 @@ Once through each room and no way back: nothing is read twice, nothing is render
 a reward that the gate already settled. Plain asyncio without Ray, so that a test or a script can call it."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from verl_spark.rewards.credit import MarkedStep, marked
+from verl_spark.rewards.credit import marked
 from verl_spark.rewards.designs import Scored, get_design
 from verl_spark.rewards.rule import AnswerChecker
 from verl_spark.rewards.spans import TokenSpan
@@ -22,6 +23,8 @@ from verl_spark.verification.steps import Span
 from verl_spark.verifier.chat import Chat
 from verl_spark.verifier.judge import Answer, Question
 from verl_spark.verifier.outcome import Cause, Judged, Undecided
+
+logger = logging.getLogger(f"verl.{__name__}")  # verl's processes show its own loggers only
 
 Ask = Callable[[Question], Awaitable[Answer]]
 Locate = Callable[[Sequence[Span]], Sequence[TokenSpan]]
@@ -39,6 +42,9 @@ class Scorer:
     settings: SparkSettings
     ask: Ask
     tokenizer: Any = None
+    dumped: bool = False
+    """Whether rollouts are stored to be scored again: every one then carries the tokens of its steps, which another
+    design may need."""
 
     def __post_init__(self) -> None:
         self._format = get_policy_format(self.settings.policy_format)
@@ -56,26 +62,40 @@ class Scorer:
         rendered = render(response, self._format, self.settings.rendering)
         decided = self._design.before_call(valid, rendered.n_steps)
         if decided is not None:
-            return info_of(training_row(gate, decided, rendered.n_steps, rendered.neutralised, None, cached=False))
+            row = training_row(gate, decided, rendered.n_steps, rendered.neutralised, None, cached=False)
+            return info_of(row, spans=await self._spans(response, decided, locate))
         answer = await self._judged(verifier_message(self.settings.verifier.kind, problem, rendered.text))
         reading = answer.outcome.reading if isinstance(answer.outcome, Judged) else None
         scored = self._design.score(valid, rendered.n_steps, reading)
         row = training_row(gate, scored, rendered.n_steps, rendered.neutralised, answer.outcome, answer.cached)
-        return info_of(row, await self._steps(response, scored, locate))
+        spans = await self._spans(response, scored, locate)
+        steps = None
+        if self._design.credit.reads_steps and spans is not None and scored.step_marks is not None:
+            steps = marked(spans, scored.step_marks)
+        return info_of(row, steps, reading.steps if reading else None, spans)
 
     async def validate(self, response: str, reference: str) -> Info:
         """The row of a validation response: the rule-based checker against `reference`, never the verifier."""
         correct = await self._checker.is_correct(response, reference, self._format.answer(response))
         return info_of(validation_row(correct, self._format.check(response)))
 
-    async def _steps(self, response: str, scored: Scored, locate: Locate | None) -> tuple[MarkedStep, ...] | None:
-        """In a thread: following a long response through its tokens takes tens of milliseconds."""
-        if scored.step_marks is None or locate is None or not self._design.credit.reads_steps:
+    async def _spans(self, response: str, scored: Scored, locate: Locate | None) -> Sequence[TokenSpan] | None:
+        """The tokens of the steps, where somebody needs them.
+
+        In a thread: following a long response through its tokens takes tens of milliseconds."""
+        needed = scored.step_marks is not None and self._design.credit.reads_steps
+        if locate is None or not (needed or self.dumped):
             return None
         steps = self._format.step_spans(response)
         if steps is None:
             return None
-        return marked(await asyncio.to_thread(locate, steps), scored.step_marks)
+        try:
+            return await asyncio.to_thread(locate, steps)
+        except ValueError as error:
+            if needed:
+                raise
+            logger.warning("a dumped rollout goes without the tokens of its steps: %s", error)
+            return None
 
     @cached_property
     def _chat(self) -> Chat:

@@ -7,7 +7,6 @@ whatever dataset the recipe uses, (e) give an estimator the marks of steps. A re
 
 import json
 import logging
-import math
 import os
 import uuid
 from pathlib import Path
@@ -21,11 +20,12 @@ from verl.trainer.ppo.v1 import PPOTrainer, PPOTrainerColocateAsync, PPOTrainerS
 from verl.utils import tensordict_utils as tu
 
 from verl_spark.rewards.credit import GROUPED, MarkedStep, Rollouts, sits_out
+from verl_spark.rl.dump import dumped, write_run
 from verl_spark.rl.guard import watch
 from verl_spark.rl.judge_actor import start_judge
 from verl_spark.rl.metrics import credit_metrics, step_metrics
-from verl_spark.rl.prompts import PromptPreparer, instruction_of
-from verl_spark.rl.row import KEYS, STEPS_KEY, TRAINING_KEYS, Info, is_missing, row_of, steps_of
+from verl_spark.rl.prompts import PromptPreparer, instruction_of, note_of
+from verl_spark.rl.row import TRAINING_KEYS, Info, is_missing, row_of, steps_of
 from verl_spark.settings import NODE, SparkSettings, differences
 
 logger = logging.getLogger(f"verl.{__name__}")  # verl's task runner shows its own loggers only
@@ -44,6 +44,7 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
             config.trainer.v1.trainer_mode = self.verl_mode  # verl branches on its own names in many places
         self.spark = SparkSettings.from_config(config.reward.spark)
         self._infos: dict[str, Info] = {}
+        self._dumped: dict[str, dict[str, Any]] = {}
         self._silenced: dict[str, torch.Tensor] = {}
         super().__init__(config)
 
@@ -275,16 +276,27 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
 
     # ---- what verl writes down
 
+    def _log_rollout_data(self, batch: Any, timing_raw: dict[str, Any], rollout_data_dir: str) -> None:
+        """Gathers what the dump of training rollouts says beside verl's fields, and the settings of the run."""
+        fields = ["extra_info", "response_mask"]
+        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
+        notes = [note_of({"extra_info": extra}) for extra in _objects(data["extra_info"])]
+        masks = [mask.tolist() for mask in data["response_mask"].unbind()]
+        self._dumped = {
+            key: dumped(self.spark, self._infos[key], note.problem, mask)
+            for key, note, mask in zip(batch.keys, notes, masks, strict=True)
+        }
+        write_run(Path(rollout_data_dir), self.spark, self.config.algorithm)
+        super()._log_rollout_data(batch, timing_raw, rollout_data_dir)
+
     def _dump_generations(
         self, inputs: Any, outputs: Any, gts: Any, scores: Any, reward_extra_infos_dict: Any, dump_path: Any
     ) -> None:
-        """Adds the rows to the dump of training rollouts, where verl leaves extra fields out; null is "not known"."""
+        """Adds what was gathered to the dump of training rollouts, where verl leaves extra fields out."""
         if dump_path == self.config.trainer.get("rollout_data_dir"):
-            infos = [self._infos[key] for key in reward_extra_infos_dict["uid"]]
-            rows = [row_of(info) for info in infos]
-            known = {key: [None if math.isnan(row[key]) else row[key] for row in rows] for key in KEYS}
-            steps = {STEPS_KEY: [steps_of(info) for info in infos]}
-            reward_extra_infos_dict = {**reward_extra_infos_dict, **known, **steps}
+            told = [self._dumped[key] for key in reward_extra_infos_dict["uid"]]
+            columns = {name: [fields[name] for fields in told] for name in told[0]} if told else {}
+            reward_extra_infos_dict = {**reward_extra_infos_dict, **columns}
         super()._dump_generations(inputs, outputs, gts, scores, reward_extra_infos_dict, dump_path)
 
     def _val_metrics_update(

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from verl_spark.verification.kinds import Kind
-from verl_spark.verification.reading import is_cut, read
 from verl_spark.verifier.client import CallFailed, Client, PromptTooLong, Sampling
-from verl_spark.verifier.outcome import Cause, Cost, Judged, Outcome, Undecided
+from verl_spark.verifier.outcome import Cause, Cost, Outcome, Undecided, outcome_of
 
 REMEMBERED = 200_000
 """Outcomes kept, oldest forgotten first: about 50 steps of the paper's 4,096 calls, some 100 MB."""
@@ -82,12 +81,7 @@ class Judge:
         except CallFailed as error:
             return Undecided(Cause.FAILED, str(error))
         cost = Cost(reply.prompt_tokens, reply.completion_tokens, reply.seconds, reply.attempts)
-        if is_cut(reply.finish_reason):
-            return Undecided(Cause.CUT, cost=cost)
-        reading = read(reply.text, question.kind, reply.finish_reason)
-        if reading.outcome is None:
-            return Undecided(Cause.UNREADABLE, reply.text[-200:], cost)
-        return Judged(reading, cost)
+        return outcome_of(reply.text, reply.finish_reason, question.kind, cost)
 
 
 def _free(outcome: Outcome) -> Outcome:

@@ -6,7 +6,8 @@ its cause, is counted by it, and becomes a *missing* reward."""
 from dataclasses import dataclass
 from enum import Enum
 
-from verl_spark.verification.reading import Reading
+from verl_spark.verification.kinds import Kind
+from verl_spark.verification.reading import Reading, is_cut, read
 
 
 class Cause(str, Enum):
@@ -50,3 +51,13 @@ class Undecided:
 
 
 Outcome = Judged | Undecided
+
+
+def outcome_of(text: str, finish_reason: str, kind: Kind, cost: Cost) -> Outcome:
+    """What a verifier's reply comes to."""
+    if is_cut(finish_reason):
+        return Undecided(Cause.CUT, cost=cost)
+    reading = read(text, kind, finish_reason)
+    if reading.outcome is None:
+        return Undecided(Cause.UNREADABLE, text[-200:], cost)
+    return Judged(reading, cost)
