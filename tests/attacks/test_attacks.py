@@ -56,7 +56,7 @@ class Verifier:
         return Undecided(Cause.UNREADABLE) if reading.outcome is None else Judged(reading)
 
     def _reply(self, question):
-        """Deceived, or honest about a right solution: Yes to everything. Else No to everything, quoting what it sees."""
+        """Yes to everything when deceived, or before a right solution; else No to everything, quoting what it sees."""
         _, solution = asked(question.kind, question.prompt)
         yes = self.behaviour in ("fooled", "honest")
         marks = [int(yes)] * len(numbered_steps(solution) or [None])

@@ -74,7 +74,9 @@ def test_every_metric_is_in_the_table_and_none_is_nan():
 
 
 MEASURED = st.builds(
-    lambda reward, chars, repetition: row(scored=1, reward=reward, chars=chars, repetition=repetition, steps=chars % 30),
+    lambda reward, chars, repetition: row(
+        scored=1, reward=reward, chars=chars, repetition=repetition, steps=chars % 30
+    ),
     st.floats(0, 1),
     st.integers(0, 9999),
     st.floats(0, 1),

@@ -150,5 +150,7 @@ def test_the_probe_is_found_among_the_validation_rows(monkeypatch, tmp_path):
 
 
 def test_before_the_first_step_a_shared_problem_is_refused(monkeypatch, tmp_path):
-    with pytest.raises(ValueError, match=r"training row with index 1: its problem is also in reward\.spark\.probe_file"):
+    with pytest.raises(
+        ValueError, match=r"training row with index 1: its problem is also in reward\.spark\.probe_file"
+    ):
         loaded(monkeypatch, tmp_path, ["What is 9 + 9?", "What is  3 + 4?"])

@@ -149,3 +149,23 @@ def test_a_step_that_is_repeated_replaces_its_file(monkeypatch, tmp_path):
     for _ in range(2):
         watched(monkeypatch, random.sample([CUT, REFUSED, GATED], 3), suspects={"folder": str(tmp_path)})
     assert [path.name for path in tmp_path.iterdir()] == ["3.jsonl"]
+
+
+def test_alarms_may_change_when_a_training_is_resumed_and_the_design_may_not(monkeypatch, tmp_path):
+    from verl.trainer.ppo.v1 import trainer_base
+
+    monkeypatch.setattr(trainer_base.PPOTrainer, "_load_checkpoint", lambda self: None)
+    hook = hook_over(monkeypatch, Queue({}), SparkSettings(alarms={"spark/no_verdict": Alarm(above=0.5)}))
+    hook.global_steps, hook.config.trainer = 3, {"resume_mode": "auto", "default_local_dir": str(tmp_path)}
+    stored = tmp_path / "global_step_3" / "spark.json"
+    stored.parent.mkdir()
+    before = SparkSettings().to_node()
+    for node in (
+        before,
+        {key: value for key, value in before.items() if key != "alarms"},
+    ):  # an older one has no alarms
+        stored.write_text(json.dumps(node))
+        hook._load_checkpoint()
+    stored.write_text(json.dumps(before | {"design": "selective"}))
+    with pytest.raises(ValueError, match=r"reward\.spark\.design"):
+        hook._load_checkpoint()

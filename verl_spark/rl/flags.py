@@ -49,7 +49,8 @@ FLAGS: dict[str, Flag] = {
         f"steps of fewer than {TINY_STEP} characters on average", lambda row: row["spark_chars_per_step"] < TINY_STEP
     ),
     "outside_steps": Flag(
-        f"{OUTSIDE:.0%} of what is written, or more, outside the steps", lambda row: row["spark_outside_steps"] >= OUTSIDE
+        f"{OUTSIDE:.0%} of what is written, or more, outside the steps",
+        lambda row: row["spark_outside_steps"] >= OUTSIDE,
     ),
     "markers": Flag("contract markers in the solution", lambda row: row["spark_neutralised"] > 0),
     "disguised": Flag(

@@ -76,9 +76,10 @@ class PromptPreparer:
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """verl's batch dictionary of `rows`. Raises `ValueError` naming the row's index and the missing thing."""
-        return self.inner([self._prepare(row) for row in rows])
+        return self.inner([self.prepare(row) for row in rows])
 
-    def _prepare(self, row: dict[str, Any]) -> dict[str, Any]:
+    def prepare(self, row: dict[str, Any]) -> dict[str, Any]:
+        """One row as a batch is made of. Raises as the call does."""
         where = f"{'validation' if self.validation else 'training'} row with index {row.get('index', '?')}"
         if "raw_prompt" not in row:
             raise ValueError(f"{where}: no `raw_prompt`; a custom dataset class must give the chat messages under it")

@@ -78,9 +78,7 @@ class Scorer:
         answer = await self._judged(verifier_message(self.settings.verifier.kind, problem, rendered.text))
         reading = answer.outcome.reading if isinstance(answer.outcome, Judged) else None
         scored = self._design.score(valid, rendered.n_steps, reading)
-        row = training_row(
-            gate, scored, rendered.n_steps, rendered.neutralised, answer.outcome, answer.cached, *found
-        )
+        row = training_row(gate, scored, rendered.n_steps, rendered.neutralised, answer.outcome, answer.cached, *found)
         return row, scored
 
     async def _steps(self, response: str, scored: Scored, locate: Locate | None) -> tuple[MarkedStep, ...] | None:

@@ -2,8 +2,9 @@
 
 verl 0.9.1 has no hook to (a) leave a rollout out of its group, (b) put reward fields into training metrics,
 (c) pass the data source, the reference and the kind of call to a colocated reward model, (d) prepare prompts
-whatever dataset the recipe uses, (e) give an estimator the marks of steps. A registered subclass does all five
-(`verl.trainer.ppo.v1.register_trainer`); other estimators, sampling, updates and checkpoints stay verl's."""
+whatever dataset the recipe uses, (e) give an estimator the marks of steps, (f) end a training after a step.
+A registered subclass does all six (`verl.trainer.ppo.v1.register_trainer`); other estimators, sampling, updates and
+checkpoints stay verl's."""
 
 import json
 import logging
@@ -20,6 +21,7 @@ from omegaconf import open_dict
 from verl.trainer.ppo.utils import create_rl_dataset
 from verl.trainer.ppo.v1 import PPOTrainer, PPOTrainerColocateAsync, PPOTrainerSync, register_trainer
 from verl.utils import tensordict_utils as tu
+from verl.utils.dataset.rl_dataset import collate_fn
 
 from verl_spark.rewards.credit import GROUPED, MarkedStep, Rollouts, sits_out
 from verl_spark.rl.alarms import COUNT, Alarms, AlarmStop
@@ -74,10 +76,9 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         for loader, validation in ((self.train_dataloader, False), (self.val_dataloader, True)):
             loader.collate_fn = PromptPreparer(loader.collate_fn, self.spark, validation, probe)
         if probe:
-            # All rows now, and not the first bad one after hours; rows that a dataset adds later are met in their batch.
-            prepare = PromptPreparer(list, self.spark, False, probe)
+            # All rows now, and not the first bad one after hours; rows that a dataset adds later meet it then.
             for index in range(len(self.train_dataset)):
-                prepare([self.train_dataset[index]])
+                self.train_dataloader.collate_fn.prepare(self.train_dataset[index])
 
     def _probe(self) -> frozenset[str]:
         """The probe's problems, read as verl reads every data set."""
@@ -85,10 +86,12 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         if not files:
             return frozenset()
         dataset = create_rl_dataset(files, self.config.data, self.tokenizer, self.processor, is_train=False)
-        prepare = PromptPreparer(list, self.spark, True)
-        rows = [row for index in range(len(dataset)) for row in prepare([dataset[index]])]
+        preparer = PromptPreparer(collate_fn, self.spark, True)
+        rows = [preparer.prepare(dataset[index]) for index in range(len(dataset))]
         if not rows:
-            raise ValueError(f"{NODE}.probe_files: no problem is left of {', '.join(files)}; raise data.max_prompt_length")
+            raise ValueError(
+                f"{NODE}.probe_files: no problem is left of {', '.join(files)}; raise data.max_prompt_length"
+            )
         return frozenset(same_problem(note_of(row).problem) for row in rows)
 
     def _setup(self) -> None:

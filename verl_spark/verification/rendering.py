@@ -19,7 +19,7 @@ _THINK_TAG = re.compile(f"{re.escape(markers.THINK_OPEN)}|{re.escape(markers.THI
 _AROUND_ANSWER = re.compile(r"(?:[\s$.*:]|\\[\[\]()]|Answer)*")  # with these beside it, a box says no more than itself
 
 MODES = ("stage1", "raw")
-"""`stage1` renders as above. `raw` sends the text unchanged, as SPARK's released code does: markers are counted only."""
+"""`stage1` renders as above. `raw` sends the text unchanged, as SPARK's released code does, and only counts markers."""
 
 
 @dataclass(frozen=True)

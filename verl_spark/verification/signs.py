@@ -4,6 +4,7 @@ Contract text is recognised by its owners (`markers`, `boxes`, the policy format
 with invisible characters taken out and look-alike letters put right. The verifier's reader is not so lenient: a
 disguised marker is never read as one, but a model may well take it for one."""
 
+import re
 import unicodedata
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from verl_spark.verification.policy_format import PolicyFormat
 WORDS = 4
 """Length of the n-grams whose repetition is measured, in words; our choice."""
 
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # blank or nothing on the screen, yet no blank
 _LOOKALIKES = str.maketrans(  # Cyrillic and Greek letters, brackets, a backslash; NFKC knows none of them
     "АВЕЅІЈКМНОРСТУХаеѕіјорсуху" + "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧοαν" + "ԁһԛԝⅼ" + "‹›〈〉⟨⟩∖⧵",
@@ -69,14 +71,14 @@ def signs(text: str, policy_format: PolicyFormat) -> Signs:
         after_answer=policy_format.goes_on(text),
         odd_tags=policy_format.odd_tags(text),
         misplaced=not policy_format.in_order(tags),
-        invisible=0 if text.isascii() else sum(map(_is_invisible, text)),
+        invisible=sum(map(_is_invisible, _NOT_ASCII.findall(text))),
         disguised=sum(_is_disguised(line, policy_format) for line in text.splitlines()),
     )
 
 
 def undisguised(text: str) -> str:
     """The text without invisible characters, its look-alike letters and brackets replaced by what they look like."""
-    seen = "".join(character for character in text if not _is_invisible(character))
+    seen = _NOT_ASCII.sub(lambda found: "" if _is_invisible(found[0]) else found[0], text)
     return unicodedata.normalize("NFKC", seen).translate(_LOOKALIKES)
 
 
@@ -92,8 +94,7 @@ def _contract_parts(line: str, policy_format: PolicyFormat) -> int:
 
 
 def _is_invisible(character: str) -> bool:
-    if character.isascii():
-        return False
+    """Of a character that is not ASCII."""
     variation = "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
     return variation or character in _UNSEEN or unicodedata.category(character) == "Cf"
 
