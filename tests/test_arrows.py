@@ -19,7 +19,7 @@ KNOWS = {
         *("rewards.rule", "evaluation.statistics", "evaluation.leakage"),
     },
     "prm": {"verification", "verifier", "settings", "files", "versions", "platforms"},
-    "rl": {"verification", "verifier", "settings", "rewards"},
+    "rl": {"verification", "verifier", "settings", "rewards", "files"},
     "rescoring": {
         *("verification", "verifier", "settings", "rewards", "runs", "files"),
         *("rl.dump", "rl.row", "rl.scoring"),

@@ -501,3 +501,61 @@ class TestTrainedVerifier:
     ) -> None:
         assert check(self.of(preset, tmp_path_factory.mktemp("plain"))) is not None
         assert check(self.of(preset, folder, EXTERNAL)) is not None
+
+
+PROBE: Changes = {"reward.spark.probe_files": ["probe.parquet"], "trainer.test_freq": 5}
+
+
+@pytest.mark.parametrize("files", ["val.parquet", ["val.parquet"], ["val.parquet", "probe.parquet"]])
+def test_the_probe_becomes_a_part_of_validation(preset: DictConfig, files: Any) -> None:
+    config = changed(preset, PROBE, {"data.val_files": files})
+    engage(config)
+    engage(config)
+    assert list(config.data.val_files) == ["val.parquet", "probe.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("change", "named", "cure"),
+    [
+        ({"trainer.test_freq": -1}, "trainer.test_freq=-1", "trainer.test_freq=10"),
+        ({"data.train_files": ["a.parquet", "probe.parquet"]}, "probe.parquet", "take it out"),
+    ],
+)
+def test_a_probe_that_is_never_asked_or_trained_on_is_refused(
+    preset: DictConfig, change: Changes, named: str, cure: str
+) -> None:
+    (problem,) = refusal(changed(preset, PROBE, change))
+    assert "reward.spark.probe_files" in problem
+    assert named in problem
+    assert cure in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("spark/flags/few_step", "spark/flags/few_steps"),
+        ("steps/one", "spark/steps/one"),
+        ("zzz", "verl-spark metrics"),
+        ("spark/probe/gap", "probe_files"),
+    ],
+)
+def test_an_alarm_on_a_metric_that_is_not_there_is_refused(preset: DictConfig, name: str, cure: str) -> None:
+    (problem,) = refusal(changed(preset, {"reward.spark.alarms": {name: {"above": 0.5}}}))
+    assert name in problem
+    assert cure in problem
+
+
+def test_an_alarm_on_the_probe_is_taken_with_a_probe(preset: DictConfig) -> None:
+    config = changed(preset, PROBE, {"reward.spark.alarms": {"spark/probe/gap": {"above": 0.2, "action": "stop"}}})
+    settings = check(config)
+    assert settings is not None
+    assert settings.alarms is not None
+    assert settings.alarms["spark/probe/gap"].action == "stop"
+
+
+def test_alarms_are_typed_on_the_command_line() -> None:
+    override = "reward.spark.alarms={spark/flags/few_steps: {above: 0.5, for_steps: 3, action: stop}}"
+    settings = check(changed(_composed(["reward_model=spark_prmcot", override]), MODEL))
+    assert settings is not None
+    assert settings.alarms is not None
+    assert settings.alarms["spark/flags/few_steps"].for_steps == 3

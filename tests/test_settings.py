@@ -4,9 +4,9 @@ import pickle
 
 import pytest
 from omegaconf import OmegaConf
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from verl_spark.settings import MANAGERS, SettingsError, SparkSettings, VerifierSettings
+from verl_spark.settings import MANAGERS, Alarm, SettingsError, SparkSettings, SuspectSettings, VerifierSettings
 from verl_spark.verification.kinds import Kind
 
 EXTERNAL = {"serving": "external", "verifier": {"base_urls": ["http://a:8000/v1"], "model": "prm"}}
@@ -18,8 +18,8 @@ def refusal(node: object, manager: str | None = None) -> list[str]:
     return list(caught.value.problems)
 
 
-@pytest.mark.parametrize("model", [SparkSettings, VerifierSettings])
-def test_every_setting_is_explained(model: type[SparkSettings] | type[VerifierSettings]) -> None:
+@pytest.mark.parametrize("model", [SparkSettings, VerifierSettings, SuspectSettings, Alarm])
+def test_every_setting_is_explained(model: type[BaseModel]) -> None:
     assert [name for name, field in model.model_fields.items() if not field.description] == []
 
 
@@ -28,7 +28,8 @@ def test_an_empty_node_gives_the_defaults() -> None:
 
 
 def test_the_node_of_settings_gives_them_back() -> None:
-    settings = SparkSettings.from_config(EXTERNAL)
+    watching = {"alarms": {"spark/no_verdict": {"above": 0.5, "action": "stop"}}, "suspects": {"folder": "x"}}
+    settings = SparkSettings.from_config(EXTERNAL | watching | {"probe_files": ["a.parquet"]})
     assert SparkSettings.from_config(OmegaConf.create(settings.to_node())) == settings
 
 
@@ -64,6 +65,13 @@ def test_a_reply_has_the_room_its_kind_needs(verifier: VerifierSettings, tokens:
         ({"verifier": {"deadline_s": float("inf")}}, "reward.spark.verifier.deadline_s", "finite"),
         ({"max_failed_share": 5}, "reward.spark.max_failed_share", "less than or equal to 1"),
         ({"max_unreadable_share": -0.1}, "reward.spark.max_unreadable_share", "greater than or equal to 0"),
+        ({"alarms": {"spark/x": {"abov": 1}}}, "reward.spark.alarms.spark/x.abov", "above, below, for_steps, action"),
+        ({"alarms": {"spark/x": {}}}, "reward.spark.alarms.spark/x", "give `above`, `below` or both"),
+        ({"alarms": {"spark/x": {"above": 1, "below": 2}}}, "reward.spark.alarms.spark/x", "exchange"),
+        ({"alarms": {"spark/x": {"above": float("nan")}}}, "reward.spark.alarms.spark/x.above", "finite"),
+        ({"alarms": {"spark/x": {"above": 1, "action": "halt"}}}, "alarms.spark/x.action", "'stop'"),
+        ({"suspects": {"per_step": 0}}, "reward.spark.suspects.per_step", "greater than 0"),
+        ({"suspects": {"file": "x"}}, "reward.spark.suspects.file", "folder, per_step"),
         ({"design": "orm"}, "reward.spark.verifier.kind", "needs one of: orm"),
         ({"verifier": {"kind": "orm"}}, "reward.spark.verifier.kind", "reward.spark.design=orm"),
         ({"verifier": {"timeout_s": 700}}, "reward.spark.verifier.timeout_s", "deadline_s"),

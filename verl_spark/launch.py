@@ -8,6 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -17,6 +18,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from verl_spark.rewards.credit import GROUPED
+from verl_spark.rl.metrics import METRICS
 from verl_spark.settings import MANAGERS, NODE, SettingsError, SparkSettings
 from verl_spark.verifier.identity import Identity
 
@@ -37,6 +39,7 @@ REPLACEABLE = ("grpo", "grpo_vectorized")
 """Those in whose place a design that credits steps may put its own advantages: SPARK's are built on them."""
 
 _MANAGER_PREFIX = "spark_"
+_PROBE_METRICS = "spark/probe/"
 _PLUGIN = "verl_spark.plugin"
 _SHOW_FAULT = f"see where with: python -c 'import {_PLUGIN}'"
 _REWARD_MODEL = "reward.reward_model"
@@ -157,6 +160,9 @@ def engage(config: DictConfig) -> SparkSettings | None:
                 # Else verl asks the model as a classifier and never calls the reward manager.
                 config.reward.custom_reward_function.path = REWARD_FUNCTION
                 config.reward.custom_reward_function.name = REWARD_FUNCTION_NAME
+        if settings.probe_files:
+            files = _listed(config.data.val_files)
+            config.data.val_files = [*files, *(file for file in settings.probe_files if file not in files)]
         config.trainer.v1.trainer_mode = TRAINER_PREFIX + _trainer_mode(config)
     return settings
 
@@ -305,6 +311,36 @@ def _credit(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
         )
 
 
+def _probe(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
+    """Whether the probe set is ever asked, and never trained on."""
+    if not settings.probe_files:
+        return
+    if (_get(config, "trainer.test_freq") or 0) <= 0:
+        yield (
+            f"{NODE}.probe_files is asked at verl's validations, and trainer.test_freq="
+            f"{_get(config, 'trainer.test_freq')} allows none during training; set trainer.test_freq=10, or leave the "
+            "files out"
+        )
+    if both := [file for file in settings.probe_files if file in _listed(_get(config, "data.train_files"))]:
+        yield (
+            f"{NODE}.probe_files: {', '.join(both)} is also in data.train_files, and training must never see the "
+            "probe; take it out of one of the two"
+        )
+
+
+def _alarms(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
+    """Whether every alarm watches a metric that there is."""
+    for name in settings.alarms or {}:
+        if name not in METRICS:
+            near = get_close_matches(name, METRICS, n=3, cutoff=0.5)
+            meant = f"near it are {', '.join(near)}; all" if near else "all"
+            yield f"{NODE}.alarms: there is no metric {name}; {meant} are listed by `verl-spark metrics`"
+        elif name.startswith(_PROBE_METRICS) and not settings.probe_files:
+            yield (
+                f"{NODE}.alarms: {name} needs a probe set; name its files in {NODE}.probe_files, or leave the alarm out"
+            )
+
+
 def _serving(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
     if not settings.asks_verifier:
         return
@@ -412,7 +448,7 @@ def _function(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
 
 
 _PARALLEL_SIZES = ("tensor_model_parallel_size", "data_parallel_size", "pipeline_model_parallel_size")
-_RULES = (_trainer, _algorithm, _credit, _serving, _reward_model, _function)
+_RULES = (_trainer, _algorithm, _credit, _probe, _alarms, _serving, _reward_model, _function)
 
 
 def _legacy_keys(config: DictConfig) -> Iterator[tuple[str, str]]:
@@ -437,6 +473,11 @@ def _leaves(node: Any) -> Iterator[str]:
 def _trainer_mode(config: DictConfig) -> str:
     """verl's name of the trainer mode, also in a config that `engage` has been over."""
     return str(_get(config, "trainer.v1.trainer_mode")).removeprefix(TRAINER_PREFIX)
+
+
+def _listed(files: Any) -> list[str]:
+    """verl takes one file or a list of them."""
+    return [files] if isinstance(files, str) else list(files or ())
 
 
 def _is_ours(path: Any) -> bool:

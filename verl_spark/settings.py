@@ -51,6 +51,7 @@ def _named(lookup: Callable[[str], object]) -> AfterValidator:
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]  # finite: a hung verifier must not hang training
+Bound = Annotated[float, Field(allow_inf_nan=False)]
 Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 BaseUrl = Annotated[str, StringConstraints(pattern=r"^https?://")]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -104,6 +105,44 @@ class VerifierSettings(Node):
         return reply_tokens(self.kind) if self.max_tokens is None else self.max_tokens
 
 
+class Alarm(Node):
+    """When a metric of a training step is out of bounds, and what follows."""
+
+    above: Bound | None = None
+    """Out of bounds is what is more than this."""
+    below: Bound | None = None
+    """Out of bounds is what is less than this."""
+    for_steps: PositiveInt = 1
+    """How many values in a row must be out of bounds; a step without the metric does not count."""
+    action: Literal["warn", "stop"] = "warn"
+    """`warn` logs a line and counts in `spark/alarms`; `stop` also ends the training after the step."""
+
+    @model_validator(mode="after")
+    def _bounds(self) -> "Alarm":
+        if self.above is None and self.below is None:
+            raise ValueError("an alarm without a bound never goes off; give `above`, `below` or both")
+        if self.above is not None and self.below is not None and self.below > self.above:
+            raise ValueError(f"no value is within below={self.below:g} and above={self.above:g}; exchange the two")
+        return self
+
+    def broken(self, value: float) -> str | None:
+        """The bound that the value breaks, in words; None within bounds."""
+        if self.above is not None and value > self.above:
+            return f"above {self.above:g}"
+        if self.below is not None and value < self.below:
+            return f"below {self.below:g}"
+        return None
+
+
+class SuspectSettings(Node):
+    """Which suspicious rollouts are kept, and where."""
+
+    folder: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """Folder for the most suspicious rollouts of every step, a file `<step>.jsonl` each; null keeps none."""
+    per_step: PositiveInt = 16
+    """Rollouts of a step that are kept at most."""
+
+
 class SparkSettings(Node):
     """The node `reward.spark`."""
 
@@ -139,6 +178,15 @@ class SparkSettings(Node):
     """Share of a step's judgements that may be cut or unreadable before `on_unreadable` applies."""
     on_unreadable: Literal["warn", "stop"] = "warn"
     """What happens above `max_unreadable_share`."""
+    probe_files: tuple[str, ...] = ()
+    """Problems with references (files as in `data.val_files`, which they are added to) that training must never see: at
+    each validation the training reward is asked for on them as well, and compared with the rule-based checker."""
+    alarms: Mapping[str, Alarm] | None = None
+    """Metric to bounds, as in `{spark/flags/few_steps: {above: 0.5, for_steps: 3, action: stop}}`: a value that is more
+    than `above` or less than `below`, `for_steps` (1) times in a row, gives a warning (`action: warn`) or ends the
+    training after the step (`stop`)."""
+    suspects: SuspectSettings = SuspectSettings()
+    """Which suspicious rollouts are kept, and where."""
     verifier: VerifierSettings = VerifierSettings()
     """How the generative reward model is asked."""
 
@@ -206,6 +254,14 @@ class SparkSettings(Node):
     def to_node(self) -> dict[str, Any]:
         """The settings as plain values for a config, every key present; `from_config` gives them back."""
         return self.model_dump(mode="json")
+
+
+def without_watching(node: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the settings decides what is learned: all but those that only look on."""
+    return {key: value for key, value in node.items() if key not in _WATCHING}
+
+
+_WATCHING = frozenset({"probe_files", "alarms", "suspects"})
 
 
 class ManagerDefaults(BaseModel):
@@ -280,8 +336,15 @@ def _dotted(*parts: str | int) -> str:
 
 
 def _node_at(model: type[BaseModel], path: Iterable[str | int]) -> type[BaseModel]:
-    """The nested model to which a fault's path leads, union members and list positions skipped."""
+    """The nested model to which a fault's path leads; union members, list positions and names of a table skipped."""
     for part in path:
         field = model.model_fields.get(str(part))
-        model = (node_of(field) if field else None) or model
+        model = next(_nodes_in(field.annotation), model) if field else model
     return model
+
+
+def _nodes_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _nodes_in(part)

@@ -88,6 +88,16 @@ def test_settings_are_those_of_the_run_or_of_a_preset_and_what_is_typed_wins(sto
     assert asked["why"] == ["not_verified"]
 
 
+def test_what_only_looks_on_is_no_other_setting(tmp_path):
+    watched = settings("process_aware", alarms={"spark/no_verdict": {"above": 0.5}}, probe_files=["probe.jsonl"])
+    folder = asyncio.run(dump(tmp_path / "dump", watched))
+    changed(folder, 1, spark_reward=0.5)
+    bare = ("reward_model=spark_prmcot", "reward.spark.max_failed_share=1")
+    said = score(folder, *bare, f"output={tmp_path}/out")
+    assert "other settings" not in said
+    assert "1 rollouts have another reward than in training" in said
+
+
 def test_what_nobody_verified_is_missing_and_said_to_be(tmp_path):
     folder = asyncio.run(dump(tmp_path / "dump", settings("selective")))
     said = score(folder, "--designs", "process_aware,selective", f"output={tmp_path}/out")

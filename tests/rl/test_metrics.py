@@ -3,6 +3,8 @@
 import logging
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from verl_spark.rl.guard import VerifierFailed, watch
 from verl_spark.rl.metrics import METRICS, step_metrics
@@ -34,6 +36,36 @@ def test_counts_add_up_and_means_leave_out_what_is_not_known():
     assert metrics["spark/verifier/seconds/max"] == 4
 
 
+def test_a_reward_that_misses_its_marks_has_its_cause():
+    no_share = row(missing=1, called=1, step_mismatch=1, verdict=1, steps=3, steps_marked=2)
+    kept = row(scored=1, called=1, step_mismatch=1, verdict=1, steps=3, steps_marked=2, reward=1)
+    metrics = step_metrics([no_share, kept, CUT, FAILED])
+    assert metrics["spark/missing/step_mismatch"] == 1
+    assert metrics["spark/step_mismatch"] == 2
+    assert metrics["spark/missing"] == sum(v for name, v in metrics.items() if name.startswith("spark/missing/"))
+
+
+def test_steps_have_their_distribution():
+    solutions = [row(scored=1, steps=n) for n in (1, 2, 3, 4, 21)]
+    metrics = step_metrics([*solutions, row(scored=1)])
+    assert metrics["spark/steps/one"] == 0.2
+    assert metrics["spark/steps/below_3"] == 0.4
+    assert metrics["spark/steps/below_4"] == 0.6
+    assert metrics["spark/steps/above_20"] == 0.2
+    assert (metrics["spark/steps/p5"], metrics["spark/steps/p95"]) == pytest.approx((1.2, 17.6))
+    assert metrics["spark/flags/no_steps"] == pytest.approx(1 / 6)
+
+
+def test_marks_are_held_against_verdicts():
+    rows = [row(verdict=1, steps_correct=1), row(verdict=0, steps_correct=0.5), row(verdict=0)]
+    assert step_metrics(rows)["spark/steps_over_verdict/mean"] == 0.25
+
+
+def test_no_verdict_is_a_share_of_those_that_were_wanted():
+    too_long = row(missing=1, too_long=1)
+    assert step_metrics([SCORED, CACHED, GATED, CUT, too_long])["spark/no_verdict"] == 0.5
+
+
 def test_every_metric_is_in_the_table_and_none_is_nan():
     for rows in ([], [GATED], [FAILED], [SCORED, CACHED, GATED, FAILED, CUT]):
         metrics = step_metrics(rows)
@@ -41,9 +73,19 @@ def test_every_metric_is_in_the_table_and_none_is_nan():
         assert all(value == value for value in metrics.values())
 
 
-def test_the_order_of_rows_changes_nothing():
-    rows = [SCORED, CACHED, GATED, FAILED, CUT]
-    assert step_metrics(rows) == step_metrics(rows[::-1])
+MEASURED = st.builds(
+    lambda reward, chars, repetition: row(
+        scored=1, reward=reward, chars=chars, repetition=repetition, steps=chars % 30
+    ),
+    st.floats(0, 1),
+    st.integers(0, 9999),
+    st.floats(0, 1),
+)
+
+
+@given(st.lists(st.sampled_from([SCORED, CACHED, GATED, FAILED, CUT]) | MEASURED), st.randoms())
+def test_the_order_of_arrival_changes_nothing(rows, chance):
+    assert step_metrics(chance.sample(rows, len(rows))) == step_metrics(rows)
 
 
 def test_too_many_failed_calls_stop_the_step_with_the_share_and_the_option():

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from verl_spark.rl.dump import RUN_FILE
 from verl_spark.runs.config import RunConfig
-from verl_spark.settings import NODE, Node, SettingsError, SparkSettings, differences
+from verl_spark.settings import NODE, Node, SettingsError, SparkSettings, differences, without_watching
 from verl_spark.verifier.engine import EngineSettings
 
 _PRESETS = Path(__file__).parents[1] / "conf" / "reward_model"
@@ -86,16 +86,12 @@ class ScoreConfig(RunConfig):
         if run is None:
             return
         first = next(iter(settings.values())).to_node()
-        old, new = ({key: value for key, value in node.items() if key != "design"} for node in (_node(run), first))
+        old, new = ({**without_watching(node), "design": None} for node in (run["reward"]["spark"], first))
         if changes := differences(old, new, NODE):
             yield f"The run had other settings: {'; '.join(changes)}"
         estimator = run.get("algorithm", {}).get("adv_estimator")
         if estimator not in ("grpo", "grpo_vectorized"):
             yield f"The run's estimator was {estimator}; advantages here are those of grpo."
-
-
-def _node(run: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(run["reward"]["spark"])
 
 
 def _preset(name: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from verl_spark.rescoring.scoring import NOT_VERIFIED, Scored, rescore
 from verl_spark.rescoring.summary import Summary
 from verl_spark.runs.asking import Asked
 from verl_spark.runs.store import Store
-from verl_spark.settings import SettingsError
+from verl_spark.settings import SettingsError, without_watching
 from verl_spark.verifier.engine import Engine, EngineSettings, open_engine
 
 ROLLOUTS_FILE, RESULT_FILE = "rollouts.jsonl", "result.json"
@@ -55,8 +55,8 @@ async def run(config: ScoreConfig, dumps: Sequence[Path], report: Callable[[Aske
                 return Result(progress)
             ask_of = replies.of
         summaries = {name: Summary() for name in settings}
-        node = trained and trained["reward"]["spark"]
-        same = [name for name, each in settings.items() if ask_of is None and each.to_node() == node]
+        node = trained and without_watching(trained["reward"]["spark"])
+        same = [name for name, each in settings.items() if ask_of is None and without_watching(each.to_node()) == node]
         others: list[Scored] = []
         with replacing(config.output / ROLLOUTS_FILE) as file:
             for step in read_steps(files):

@@ -6,14 +6,14 @@ folder, `RUN_FILE` with the settings of the run. Token ids are not written: the 
 response are all that an advantage depends on. `verl_spark.rescoring` reads it."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from verl_spark.files import replacing
 from verl_spark.rewards.spans import TokenSpan
-from verl_spark.rl.row import KEYS, MARKS_KEY, SPANS_KEY, STEPS_KEY, Info, marks_of, row_of, spans_of, steps_of
+from verl_spark.rl.row import MARKS_KEY, SPANS_KEY, STEPS_KEY, Info, known, marks_of, row_of, spans_of, steps_of
 from verl_spark.settings import SparkSettings
 
 PROBLEM_KEY = "spark_problem"
@@ -33,9 +33,8 @@ ALGORITHM_KEYS = ("adv_estimator", "norm_adv_by_std_in_grpo")
 
 def dumped(settings: SparkSettings, info: Info, problem: str, mask: Sequence[int]) -> dict[str, Any]:
     """The fields of one rollout; null is "not known". `mask` is its response mask."""
-    row = row_of(info)
     return {
-        **{key: None if math.isnan(row[key]) else row[key] for key in KEYS},
+        **known(row_of(info)),
         STEPS_KEY: steps_of(info),
         MARKS_KEY: marks_of(info),
         SPANS_KEY: spans_of(info),
@@ -54,6 +53,6 @@ def runs(mask: Sequence[int]) -> list[TokenSpan]:
 
 def write_run(folder: Path, settings: SparkSettings, algorithm: Mapping[str, Any]) -> None:
     """Puts the settings of the run beside its dump."""
-    folder.mkdir(parents=True, exist_ok=True)
     run = {"reward": {"spark": settings.to_node()}, "algorithm": {key: algorithm.get(key) for key in ALGORITHM_KEYS}}
-    (folder / RUN_FILE).write_text(json.dumps(run, indent=2))
+    with replacing(folder / RUN_FILE) as file:
+        json.dump(run, file, indent=2)

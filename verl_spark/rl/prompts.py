@@ -2,7 +2,10 @@
 
 An existing recipe does not ask for our text format, so the instruction is added to its last user turn. Beside the
 prompt travels a note in `extra_info`, the one field that verl carries to every reward path: the problem as it
-stood before, and whether the row is validation (a property of the call, which verl does not pass on)."""
+stood before, and whether the row is validation (a property of the call, which verl does not pass on).
+
+The probe set of `reward.spark.probe_files` is a part of verl's validation, so that it costs no loop, no schedule and no
+data format of its own; a validation row belongs to it by its problem, not by the name of a data source."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +14,7 @@ from typing import Any
 from verl_spark.settings import SparkSettings
 from verl_spark.verification.policy_format import get_policy_format
 
-_PROBLEM, _VALIDATION = "spark_problem", "spark_validation"
+_PROBLEM, _VALIDATION, _PROBE = "spark_problem", "spark_validation", "spark_probe"
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class Note:
 
     problem: str
     validation: bool
+    probe: bool = False
+    """Whether a validation row is judged by the training reward as well."""
 
 
 def note_of(fields: Mapping[str, Any]) -> Note:
@@ -30,7 +35,7 @@ def note_of(fields: Mapping[str, Any]) -> Note:
             "extra_info holds no SPARK note: the row did not come through the trainer hook's data loader. "
             "An agent loop or a custom sampler that rebuilds rows must keep `extra_info`."
         )
-    return Note(str(extra[_PROBLEM]), bool(extra[_VALIDATION]))
+    return Note(str(extra[_PROBLEM]), bool(extra[_VALIDATION]), bool(extra.get(_PROBE, False)))
 
 
 def reference_of(fields: Mapping[str, Any]) -> str:
@@ -57,18 +62,24 @@ class PromptPreparer:
     """
 
     def __init__(
-        self, inner: Callable[[list[dict[str, Any]]], dict[str, Any]], settings: SparkSettings, validation: bool
+        self,
+        inner: Callable[[list[dict[str, Any]]], dict[str, Any]],
+        settings: SparkSettings,
+        validation: bool,
+        probe: frozenset[str] = frozenset(),
     ) -> None:
         self.inner = inner
         self.settings = settings
         self.validation = validation
+        self.probe = probe
         self.instruction = instruction_of(settings)
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """verl's batch dictionary of `rows`. Raises `ValueError` naming the row's index and the missing thing."""
-        return self.inner([self._prepare(row) for row in rows])
+        return self.inner([self.prepare(row) for row in rows])
 
-    def _prepare(self, row: dict[str, Any]) -> dict[str, Any]:
+    def prepare(self, row: dict[str, Any]) -> dict[str, Any]:
+        """One row as a batch is made of. Raises as the call does."""
         where = f"{'validation' if self.validation else 'training'} row with index {row.get('index', '?')}"
         if "raw_prompt" not in row:
             raise ValueError(f"{where}: no `raw_prompt`; a custom dataset class must give the chat messages under it")
@@ -78,9 +89,16 @@ class PromptPreparer:
             raise ValueError(f"{where}: the prompt has no user turn in plain text, which SPARK needs")
         extra = dict(row.get("extra_info") or {})
         problem = self._problem(row, extra, last["content"], where)
+        probe = same_problem(problem) in self.probe
+        if probe and not self.validation:
+            raise ValueError(
+                f"{where}: its problem is also in reward.spark.probe_files, which training must never see; take it out "
+                f"of one of the two: {problem[:80]!r}"
+            )
         if self.instruction:
             last["content"] = f"{last['content']}\n\n{self.instruction}"
-        return {**row, "raw_prompt": messages, "extra_info": {**extra, _PROBLEM: problem, _VALIDATION: self.validation}}
+        note = {_PROBLEM: problem, _VALIDATION: self.validation, _PROBE: probe}
+        return {**row, "raw_prompt": messages, "extra_info": {**extra, **note}}
 
     def _problem(self, row: Mapping[str, Any], extra: Mapping[str, Any], user_turn: str, where: str) -> str:
         name = self.settings.problem_field
@@ -92,6 +110,11 @@ class PromptPreparer:
                 f"{where}: reward.spark.problem_field={name} is neither a text column nor a text key of extra_info"
             )
         return value
+
+
+def same_problem(problem: str) -> str:
+    """What two problems have in common that are the same but for blanks."""
+    return " ".join(problem.split())
 
 
 def instruction_of(settings: SparkSettings) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from verl_spark.rl.judge_actor import RemoteJudge
 from verl_spark.rl.prompts import note_of
-from verl_spark.rl.row import Info
+from verl_spark.rl.row import Info, reported_score
 from verl_spark.rl.scoring import Scorer
 
 _scorer: Scorer | None = None
@@ -29,12 +29,13 @@ async def compute_score(
     """
     scorer = await _run_scorer(reward_model_tokenizer)
     note = note_of({"extra_info": extra_info})
-    info = (
-        await scorer.validate(solution_str, str(ground_truth))
-        if note.validation
-        else await scorer.train(solution_str, note.problem)
-    )
-    return {"score": info["spark_reward"], **info}
+    if note.probe:
+        info = await scorer.probe(solution_str, note.problem, str(ground_truth))
+    elif note.validation:
+        info = await scorer.validate(solution_str, str(ground_truth))
+    else:
+        info = await scorer.train(solution_str, note.problem)
+    return {"score": reported_score(info), **info}
 
 
 async def _run_scorer(tokenizer: Any) -> Scorer:

@@ -13,6 +13,7 @@ from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 from verl_spark.rewards.spans import step_spans
 from verl_spark.rl.judge_actor import RemoteJudge
 from verl_spark.rl.prompts import note_of, reference_of
+from verl_spark.rl.row import reported_score
 from verl_spark.rl.scoring import Scorer
 from verl_spark.settings import SparkSettings
 
@@ -45,11 +46,13 @@ class SparkRewardManager(RewardManagerBase):  # type: ignore[misc]
         response = decode(ids)
         fields = item.non_tensor_batch
         note = note_of(fields)
-        if note.validation:
+        if note.probe:
+            info = await self._scorer.probe(response, note.problem, reference_of(fields))
+        elif note.validation:
             info = await self._scorer.validate(response, reference_of(fields))
         else:
             info = await self._scorer.train(response, note.problem, partial(step_spans, ids, response, decode=decode))
-        return {"reward_score": info["spark_reward"], "reward_extra_info": info}
+        return {"reward_score": reported_score(info), "reward_extra_info": info}
 
 
 class SparkPrmCot(SparkRewardManager):

@@ -11,23 +11,27 @@ trainer."""
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from verl_spark.rewards.credit import MarkedStep
 from verl_spark.rewards.designs import Scored, State
 from verl_spark.rewards.spans import TokenSpan
 from verl_spark.verification.gate import Gate, GateReason
+from verl_spark.verification.signs import Signs
 from verl_spark.verifier.outcome import Cause, Judged, Outcome
 
 NAN = math.nan
 
 GATE_KEYS = {reason: f"spark_gate_{reason.value}" for reason in GateReason if reason is not GateReason.OK}
 CAUSE_KEYS = {cause: f"spark_{cause.value}" for cause in Cause}
+SIGN_KEYS = {field.name: f"spark_{field.name}" for field in fields(Signs)}
 
 KEYS: tuple[str, ...] = (
     "acc",  # rule-based checker; validation only
     "spark_reward",  # the reward; 0 where it is missing, and then `spark_missing` is 1
     "spark_validation",
+    "spark_probe",  # a validation row on which the training reward was asked for as well
     "spark_scored",  # has a reward from a verdict (known ones included) or from a design that asks nobody
     "spark_missing",  # has no reward: outside the group's statistics, advantage zero
     "spark_gated",  # refused before the call: reward zero
@@ -40,14 +44,20 @@ KEYS: tuple[str, ...] = (
     "spark_verdict",
     "spark_steps",  # the policy's own step count
     "spark_steps_correct",  # share of steps marked correct
+    "spark_steps_marked",  # how many steps the verifier marked
     "spark_inconsistent",  # verdict and marks contradict each other
     "spark_neutralised",  # contract markers found in the solution
+    *SIGN_KEYS.values(),  # what the text of the response alone says
+    "spark_control_strings",  # strings in the response that look like control tokens of a chat template
     "spark_prompt_tokens",
     "spark_completion_tokens",
     "spark_verifier_seconds",
     "spark_attempts",
 )
-_COUNTS = frozenset(KEYS) - {"acc", "spark_verdict", "spark_steps", "spark_steps_correct", "spark_inconsistent"}
+_MEASURED = {
+    *("acc", "spark_verdict", "spark_steps", "spark_steps_correct", "spark_steps_marked", "spark_inconsistent"),
+    *SIGN_KEYS.values(),
+}
 
 STEPS_KEY = "spark_step_marks"
 """The marked steps as JSON, `[[start, end, mark], ...]`, in tokens of the response; empty without step information. A
@@ -83,6 +93,11 @@ def row_of(info: Info) -> Row:
     return {key: float(value) for key, value in info.items() if key not in TEXT_KEYS}
 
 
+def known(row: Row) -> dict[str, float | None]:
+    """The row for JSON, which has no NaN: null is "not known"."""
+    return {key: None if math.isnan(row[key]) else row[key] for key in KEYS}
+
+
 def steps_of(info: Info) -> tuple[MarkedStep, ...] | None:
     """The marked steps of an `Info`; None without step information."""
     listed = _listed(info, STEPS_KEY)
@@ -112,7 +127,7 @@ def _listed(info: Info, key: str) -> list[Any] | None:
 
 def empty_row() -> Row:
     """A row in which nothing has happened: counts are 0, measurements NaN."""
-    return {key: 0.0 if key in _COUNTS else NAN for key in KEYS}
+    return {key: NAN if key in _MEASURED else 0.0 for key in KEYS}
 
 
 def validation_row(correct: bool, gate: Gate) -> Row:
@@ -124,8 +139,25 @@ def validation_row(correct: bool, gate: Gate) -> Row:
     return row
 
 
+def probe_row(row: Row, correct: bool) -> Row:
+    """The row of a probe response: `row`, as training would have it, and the rule-based checker's word."""
+    return {**row, "acc": float(correct), "spark_validation": 1.0, "spark_probe": 1.0}
+
+
+def reported_score(row: Mapping[str, float | str]) -> float:
+    """The number that verl takes for a row's reward: in validation the checker's, whatever training would give."""
+    return float(row["acc"] if row["spark_validation"] else row["spark_reward"])
+
+
 def training_row(
-    gate: Gate, scored: Scored, n_steps: int | None, neutralised: int, outcome: Outcome | None, cached: bool
+    gate: Gate,
+    scored: Scored,
+    n_steps: int | None,
+    neutralised: int,
+    outcome: Outcome | None,
+    cached: bool,
+    signs: Signs,
+    control_strings: int,
 ) -> Row:
     """The row of a training rollout; exactly one of scored, missing and gated is 1.
 
@@ -133,6 +165,10 @@ def training_row(
     """
     row = empty_row()
     _note_gate(row, gate)
+    for name, key in SIGN_KEYS.items():
+        value = getattr(signs, name)
+        row[key] = NAN if value is None else float(value)
+    row["spark_control_strings"] = float(control_strings)
     row["spark_neutralised"] = float(neutralised)
     row["spark_step_mismatch"] = float(scored.state is State.STEP_MISMATCH)
     row["spark_step_limit"] = float(scored.state is State.STEP_LIMIT)
@@ -167,6 +203,7 @@ def _note_outcome(row: Row, outcome: Outcome, cached: bool) -> None:
         if reading.consistent is not None:
             row["spark_inconsistent"] = float(not reading.consistent)
         if reading.steps:
+            row["spark_steps_marked"] = float(len(reading.steps))
             row["spark_steps_correct"] = sum(reading.steps) / len(reading.steps)
     else:
         row[CAUSE_KEYS[outcome.cause]] = 1.0

@@ -14,13 +14,14 @@ from verl_spark.rewards.credit import marked
 from verl_spark.rewards.designs import Scored, get_design
 from verl_spark.rewards.rule import AnswerChecker
 from verl_spark.rewards.spans import TokenSpan
-from verl_spark.rl.row import Info, info_of, training_row, validation_row
+from verl_spark.rl.row import Info, Row, info_of, probe_row, training_row, validation_row
 from verl_spark.settings import SparkSettings
 from verl_spark.verification.policy_format import get_policy_format
 from verl_spark.verification.prompts import verifier_message
 from verl_spark.verification.rendering import render
+from verl_spark.verification.signs import signs
 from verl_spark.verification.steps import Span
-from verl_spark.verifier.chat import Chat
+from verl_spark.verifier.chat import Chat, control_strings
 from verl_spark.verifier.judge import Answer, Question
 from verl_spark.verifier.outcome import Cause, Judged, Undecided
 
@@ -57,27 +58,39 @@ class Scorer:
         `response` is the full decoded text, without special tokens. ValueError without `locate` for such a design."""
         if locate is None and self._design.credit.reads_steps:
             raise ValueError(f"the design {self.settings.design} needs the response's token ids; a text alone has none")
-        gate = self._format.check(response)
-        valid = gate.valid or not self.settings.format_gate
-        rendered = render(response, self._format, self.settings.rendering)
-        decided = self._design.before_call(valid, rendered.n_steps)
-        if decided is not None:
-            row = training_row(gate, decided, rendered.n_steps, rendered.neutralised, None, cached=False)
-            return info_of(row, spans=await self._spans(response, decided, locate))
-        answer = await self._judged(verifier_message(self.settings.verifier.kind, problem, rendered.text))
-        reading = answer.outcome.reading if isinstance(answer.outcome, Judged) else None
-        scored = self._design.score(valid, rendered.n_steps, reading)
-        row = training_row(gate, scored, rendered.n_steps, rendered.neutralised, answer.outcome, answer.cached)
+        row, scored, marks = await self._scored(response, problem)
         spans = await self._spans(response, scored, locate)
         steps = None
         if self._design.credit.reads_steps and spans is not None and scored.step_marks is not None:
             steps = marked(spans, scored.step_marks)
-        return info_of(row, steps, reading.steps if reading else None, spans)
+        return info_of(row, steps, marks, spans)
 
     async def validate(self, response: str, reference: str) -> Info:
         """The row of a validation response: the rule-based checker against `reference`, never the verifier."""
         correct = await self._checker.is_correct(response, reference, self._format.answer(response))
         return info_of(validation_row(correct, self._format.check(response)))
+
+    async def probe(self, response: str, problem: str, reference: str) -> Info:
+        """The row of a probe response: scored as in training, and checked by rule against `reference`."""
+        row, *_ = await self._scored(response, problem)
+        correct = await self._checker.is_correct(response, reference, self._format.answer(response))
+        return info_of(probe_row(row, correct))
+
+    async def _scored(self, response: str, problem: str) -> tuple[Row, Scored, tuple[int, ...] | None]:
+        """The row and the score of a response, and all marks that the verifier gave it."""
+        gate = self._format.check(response)
+        valid = gate.valid or not self.settings.format_gate
+        rendered = render(response, self._format, self.settings.rendering)
+        found = signs(response, self._format), control_strings(response)
+        decided = self._design.before_call(valid, rendered.n_steps)
+        if decided is not None:
+            row = training_row(gate, decided, rendered.n_steps, rendered.neutralised, None, False, *found)
+            return row, decided, None
+        answer = await self._judged(verifier_message(self.settings.verifier.kind, problem, rendered.text))
+        reading = answer.outcome.reading if isinstance(answer.outcome, Judged) else None
+        scored = self._design.score(valid, rendered.n_steps, reading)
+        row = training_row(gate, scored, rendered.n_steps, rendered.neutralised, answer.outcome, answer.cached, *found)
+        return row, scored, reading.steps if reading else None
 
     async def _spans(self, response: str, scored: Scored, locate: Locate | None) -> Sequence[TokenSpan] | None:
         """The tokens of the steps, where somebody needs them.

@@ -2,8 +2,9 @@
 
 verl 0.9.1 has no hook to (a) leave a rollout out of its group, (b) put reward fields into training metrics,
 (c) pass the data source, the reference and the kind of call to a colocated reward model, (d) prepare prompts
-whatever dataset the recipe uses, (e) give an estimator the marks of steps. A registered subclass does all five
-(`verl.trainer.ppo.v1.register_trainer`); other estimators, sampling, updates and checkpoints stay verl's."""
+whatever dataset the recipe uses, (e) give an estimator the marks of steps, (f) end a training after a step.
+A registered subclass does all six (`verl.trainer.ppo.v1.register_trainer`); other estimators, sampling, updates and
+checkpoints stay verl's."""
 
 import json
 import logging
@@ -16,17 +17,21 @@ import numpy as np
 import torch
 import transfer_queue as tq
 from omegaconf import open_dict
+from verl.trainer.ppo.utils import create_rl_dataset
 from verl.trainer.ppo.v1 import PPOTrainer, PPOTrainerColocateAsync, PPOTrainerSync, register_trainer
 from verl.utils import tensordict_utils as tu
+from verl.utils.dataset.rl_dataset import collate_fn
 
 from verl_spark.rewards.credit import GROUPED, MarkedStep, Rollouts, sits_out
+from verl_spark.rl.alarms import COUNT, Alarms, AlarmStop
 from verl_spark.rl.dump import dumped, write_run
 from verl_spark.rl.guard import watch
 from verl_spark.rl.judge_actor import start_judge
-from verl_spark.rl.metrics import credit_metrics, step_metrics
-from verl_spark.rl.prompts import PromptPreparer, instruction_of, note_of
-from verl_spark.rl.row import TRAINING_KEYS, Info, is_missing, row_of, steps_of
-from verl_spark.settings import NODE, SparkSettings, differences
+from verl_spark.rl.metrics import credit_metrics, probe_metrics, step_metrics
+from verl_spark.rl.prompts import PromptPreparer, instruction_of, note_of, same_problem
+from verl_spark.rl.row import KEYS, TRAINING_KEYS, Info, is_missing, row_of, steps_of
+from verl_spark.rl.suspects import most_suspicious, record, write
+from verl_spark.settings import NODE, SparkSettings, differences, without_watching
 
 logger = logging.getLogger(f"verl.{__name__}")  # verl's task runner shows its own loggers only
 
@@ -46,6 +51,8 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         self._infos: dict[str, Info] = {}
         self._dumped: dict[str, dict[str, Any]] = {}
         self._silenced: dict[str, torch.Tensor] = {}
+        self._alarms = Alarms(self.spark.alarms or {})
+        self._stop: str | None = None
         super().__init__(config)
 
     # ---- set-up
@@ -64,13 +71,34 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         with open_dict(self.config):
             data.max_prompt_length = limit - room
         super()._init_dataloader()
+        probe = self._probe()
         with open_dict(self.config):
             data.max_prompt_length = limit
         for loader, validation in ((self.train_dataloader, False), (self.val_dataloader, True)):
-            loader.collate_fn = PromptPreparer(loader.collate_fn, self.spark, validation)
+            loader.collate_fn = PromptPreparer(loader.collate_fn, self.spark, validation, probe)
+        if probe:
+            # All rows now, and not the first bad one after hours; rows that a dataset adds later meet it then.
+            for index in range(len(self.train_dataset)):
+                self.train_dataloader.collate_fn.prepare(self.train_dataset[index])
+
+    def _probe(self) -> frozenset[str]:
+        """The probe's problems, read as verl reads every data set."""
+        files = list(self.spark.probe_files)
+        if not files:
+            return frozenset()
+        dataset = create_rl_dataset(files, self.config.data, self.tokenizer, self.processor, is_train=False)
+        preparer = PromptPreparer(collate_fn, self.spark, True)
+        rows = [preparer.prepare(dataset[index]) for index in range(len(dataset))]
+        if not rows:
+            raise ValueError(
+                f"{NODE}.probe_files: no problem is left of {', '.join(files)}; raise data.max_prompt_length"
+            )
+        return frozenset(same_problem(note_of(row).problem) for row in rows)
 
     def _setup(self) -> None:
         super()._setup()
+        if self.spark.suspects.folder is not None:
+            Path(self.spark.suspects.folder).mkdir(parents=True, exist_ok=True)  # rather now than after the first step
         if not self.spark.asks_verifier:
             return
         verifier = self.spark.verifier
@@ -103,8 +131,8 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         if not stored.exists():
             logger.warning("%s has no %s: it was trained without SPARK, which now takes over", folder, SETTINGS_FILE)
             return
-        changes = differences(json.loads(stored.read_text()), self.spark.to_node(), NODE)
-        if changes:
+        before, now = map(without_watching, (json.loads(stored.read_text()), self.spark.to_node()))
+        if changes := differences(before, now, NODE):
             raise ValueError(
                 f"{folder} was trained with other settings: {'; '.join(changes)}. Restore them to resume, or start "
                 f"anew with trainer.resume_mode=disable; to go on with the new ones on purpose, delete {stored}"
@@ -116,7 +144,14 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
     # ---- a step
 
     def on_step_begin(self) -> None:
-        """Forgets the rows of the last step, which its dump has written."""
+        """Forgets the rows of the last step, which its dump has written. Raises `AlarmStop` when that step had an alarm
+        that stops: verl 0.9.1 has no earlier place where a step is logged, dumped and saved as a whole."""
+        if self._stop is not None:
+            self._shutdown_dump_executor()
+            raise AlarmStop(
+                f"training stops: {self._stop}. The step is logged, checkpoints are as they were; to go on, change the "
+                "alarm and start the same command again"
+            )
         self._infos = {}
         super().on_step_begin()
 
@@ -276,6 +311,35 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
 
     # ---- what verl writes down
 
+    def _compute_metrics(self, batch: Any, metrics: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        """With the metrics of the step complete, those of its validation included: alarms and suspects."""
+        super()._compute_metrics(batch, metrics, *args, **kwargs)
+        if self.spark.alarms:
+            fired = self._alarms.check(metrics, self.global_steps)
+            metrics[COUNT] = float(len(fired))
+            for alarm in fired:
+                logger.log(logging.ERROR if alarm.stop else logging.WARNING, alarm.text)
+            self._stop = next((alarm.text for alarm in fired if alarm.stop), None)
+        if self.spark.suspects.folder is not None:
+            self._keep_suspects(batch, Path(self.spark.suspects.folder))
+
+    def _keep_suspects(self, batch: Any, folder: Path) -> None:
+        tags = zip(batch.keys, batch.tags, strict=True)
+        rows = {key: row_of(self._infos[key]) for key, tag in tags if not tag.get("is_padding", False)}
+        suspects = most_suspicious(rows, self.spark.suspects.per_step)
+        records = []
+        if suspects:
+            keys = [suspect.key for suspect in suspects]
+            fields = ["prompts", "responses"]
+            data = tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=fields)
+            texts = ([self._text(ids) for ids in data[name].unbind()] for name in fields)
+            for suspect, prompt, response in zip(suspects, *texts, strict=True):
+                records.append(record(suspect, rows[suspect.key], self.global_steps, prompt, response))
+        write(folder, self.global_steps, records)
+
+    def _text(self, ids: Any) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
     def _log_rollout_data(self, batch: Any, timing_raw: dict[str, Any], rollout_data_dir: str) -> None:
         """Gathers what the dump of training rollouts says beside verl's fields, and the settings of the run."""
         fields = ["extra_info", "response_mask"]
@@ -302,9 +366,13 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
     def _val_metrics_update(
         self, data_sources: Any, sample_uids: Any, reward_extra_infos_dict: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        """Keeps verl from averaging fields that say nothing of a validation response: no verifier was asked."""
+        """Keeps verl from averaging fields that say nothing of a validation response, and adds what the probe says."""
         fields = {key: values for key, values in reward_extra_infos_dict.items() if key not in TRAINING_KEYS}
-        return super()._val_metrics_update(data_sources, sample_uids, fields, *args, **kwargs)
+        metrics = super()._val_metrics_update(data_sources, sample_uids, fields, *args, **kwargs)
+        columns = {key: reward_extra_infos_dict[key] for key in KEYS if key in reward_extra_infos_dict}
+        probed = [index for index, probe in enumerate(columns.get("spark_probe", ())) if probe == 1]
+        metrics.update(probe_metrics([{key: column[index] for key, column in columns.items()} for index in probed]))
+        return metrics
 
 
 def _objects(column: Any) -> list[Any]:

@@ -3,5 +3,5 @@
 What a policy solution and a verification look like, and how each is written, checked and read. Plain
 text in, plain values out: nothing here imports verl, torch or a network library.
 
-`steps`, `gate`, `policy_format`: the policy's side. `rendering`, `prompts`: what the verifier is shown.
+`steps`, `gate`, `policy_format`, `signs`: the policy's side. `rendering`, `prompts`: what the verifier is shown.
 `markers`, `reading`, `writing`: the verifier's reply."""

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from verl_spark.verification import gate, prompts, steps
+from verl_spark.verification.boxes import box_commands, close_box
 from verl_spark.verification.gate import FinalAnswer, Gate, GateReason
 from verl_spark.verification.steps import Span
 
@@ -31,6 +32,22 @@ class PolicyFormat(ABC):
     def without_markup(self, text: str) -> str:
         """The text without the format's own tags."""
 
+    @abstractmethod
+    def tags(self, text: str) -> list[str]:
+        """The format's own tags in order, well placed or not."""
+
+    @abstractmethod
+    def in_order(self, tags: Sequence[str]) -> bool:
+        """Whether these are the tags of a whole response, in the order that the format wants."""
+
+    @abstractmethod
+    def odd_tags(self, text: str) -> int:
+        """Number of tags that are like the format's own, yet not spelt as they are."""
+
+    @abstractmethod
+    def goes_on(self, text: str) -> bool:
+        """Whether anything follows the first answer, whatever else is wrong with the response."""
+
     def step_bodies(self, text: str) -> list[str] | None:
         """What each step says, without tag or number; None without step structure."""
         spans = self.step_spans(text)
@@ -49,6 +66,7 @@ class PolicyFormat(ABC):
 class _Tags(PolicyFormat):
     name = "tags"
     _markup = re.compile("|".join((*steps.THINK_TAGS, *steps.STEP_TAGS, gate.ANSWER_OPEN, gate.ANSWER_CLOSE)))
+    _like_markup = re.compile(r"<[\s/]{0,4}(?:think|step|answer)[^<>\n]{0,40}>", re.IGNORECASE)
 
     def check(self, text: str) -> Gate:
         return gate.check(text)
@@ -58,6 +76,20 @@ class _Tags(PolicyFormat):
 
     def without_markup(self, text: str) -> str:
         return self._markup.sub("", text)
+
+    def tags(self, text: str) -> list[str]:
+        return self._markup.findall(text)
+
+    def in_order(self, tags: Sequence[str]) -> bool:
+        n_steps = tags.count(steps.STEP_TAGS[0])
+        opening, closing = steps.THINK_TAGS
+        return [*tags] == [opening, *steps.STEP_TAGS * n_steps, closing, gate.ANSWER_OPEN, gate.ANSWER_CLOSE]
+
+    def odd_tags(self, text: str) -> int:
+        return sum(self._markup.fullmatch(tag) is None for tag in self._like_markup.findall(text))
+
+    def goes_on(self, text: str) -> bool:
+        return bool(text.partition(gate.ANSWER_CLOSE)[2].strip())
 
 
 class _Plain(PolicyFormat):
@@ -71,7 +103,7 @@ class _Plain(PolicyFormat):
         box = gate.check_box(text, 0, len(text))
         if isinstance(box, Gate):
             return box
-        if not all(self._closing.fullmatch(line) for line in text[box.end :].splitlines()[1:]):
+        if self._says_more(text, box.end):
             return Gate(GateReason.TEXT_AFTER_ANSWER)
         return Gate(GateReason.OK, FinalAnswer(self._answer_start(text, box.start), len(text), box))
 
@@ -82,6 +114,24 @@ class _Plain(PolicyFormat):
 
     def without_markup(self, text: str) -> str:
         return text
+
+    def tags(self, text: str) -> list[str]:
+        return []
+
+    def in_order(self, tags: Sequence[str]) -> bool:
+        return not tags
+
+    def odd_tags(self, text: str) -> int:
+        return 0
+
+    def goes_on(self, text: str) -> bool:
+        commands = box_commands(text)
+        box = close_box(text, commands[0]) if commands else None
+        return box is not None and self._says_more(text, box.end)
+
+    def _says_more(self, text: str, box_end: int) -> bool:
+        """Whether a line after that of the box says anything."""
+        return not all(self._closing.fullmatch(line) for line in text[box_end:].splitlines()[1:])
 
     def _answer_start(self, text: str, box_start: int) -> int:
         """Where the answer line begins, an opening of displayed mathematics before it included.

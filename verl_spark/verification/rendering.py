@@ -19,7 +19,7 @@ _THINK_TAG = re.compile(f"{re.escape(markers.THINK_OPEN)}|{re.escape(markers.THI
 _AROUND_ANSWER = re.compile(r"(?:[\s$.*:]|\\[\[\]()]|Answer)*")  # with these beside it, a box says no more than itself
 
 MODES = ("stage1", "raw")
-"""`stage1` renders as above. `raw` sends the text unchanged, as SPARK's released code does; nothing is neutralised."""
+"""`stage1` renders as above. `raw` sends the text unchanged, as SPARK's released code does, and only counts markers."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Rendered:
     n_steps: int | None
     """Number of steps; None without step structure."""
     neutralised: int
-    """Contract markers that were made harmless."""
+    """Contract markers that were found; made harmless, but with `raw`."""
 
 
 def render(text: str, policy_format: PolicyFormat, mode: str = "stage1") -> Rendered:
@@ -41,9 +41,7 @@ def render(text: str, policy_format: PolicyFormat, mode: str = "stage1") -> Rend
     mode."""
     spans = policy_format.step_spans(text)
     n_steps = None if spans is None else len(spans)
-    if mode == "raw":
-        return Rendered(text, n_steps, 0)
-    if mode != "stage1":
+    if mode not in MODES:
         raise ValueError(f"unknown rendering {mode!r}; choose one of: {', '.join(MODES)}")
 
     page = _Page(policy_format.without_markup, numbered=spans is not None)
@@ -56,7 +54,7 @@ def render(text: str, policy_format: PolicyFormat, mode: str = "stage1") -> Rend
         page.add(text[cursor:start])
         page.add(_remark(text, start, final, policy_format))
         page.add_answer(final.box.content)
-    return Rendered("\n".join(page.lines), n_steps, page.neutralised)
+    return Rendered(text if mode == "raw" else "\n".join(page.lines), n_steps, page.neutralised)
 
 
 def render_numbered(text: str) -> Rendered:

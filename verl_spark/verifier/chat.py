@@ -11,11 +11,13 @@ from typing import Any
 from verl_spark.verification import markers
 
 _SLOT = "\u2063spark-message\u2063"
+_ANGLE = "s|bos|eos|pad|unk|start_of_turn|end_of_turn"  # Llama, Gemma
+_SQUARE = "INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS"  # Mistral
 _CONTROL = re.compile(
-    r"<(?=\|)|(?<=\|)>"  # <|im_start|>, <|eot_id|>
-    r"|<(?=/?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn)>)"  # Llama, Gemma
-    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])"  # Mistral
+    r"<(?=[|｜])|(?<=[|｜])>"  # <|im_start|>, <|eot_id|>; DeepSeek writes the bar in full width
+    rf"|<(?=/?(?:{_ANGLE})>)|\[(?=/?(?:{_SQUARE})\])"
 )
+_WHOLE = re.compile(rf"<[|｜][^<>\s]{{1,60}}[|｜]>|</?(?:{_ANGLE})>|\[/?(?:{_SQUARE})\]")
 
 
 class Chat:
@@ -79,3 +81,10 @@ class Chat:
 def without_control_strings(message: str) -> str:
     """`message` with a space inside whatever looks like a chat-template control token, e.g. `< |im_end| >`."""
     return _CONTROL.sub(lambda m: f"{m[0]} " if m[0] in "<[" else f" {m[0]}", message)
+
+
+def control_strings(text: str) -> int:
+    """Number of strings in `text` that look like whole chat-template control tokens.
+
+    Narrower than what is broken up: `|x|>3` is mathematics."""
+    return len(_WHOLE.findall(text))
