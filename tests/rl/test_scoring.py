@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from verl_spark.rewards.credit import MarkedStep
 from verl_spark.rewards.spans import step_spans
-from verl_spark.rl.row import KEYS, STEPS_KEY, info_of, steps_of
+from verl_spark.rl.row import KEYS, STEPS_KEY, TEXT_KEYS, info_of, steps_of
 from verl_spark.rl.scoring import Scorer
 from verl_spark.settings import SparkSettings
 from verl_spark.verification.kinds import Kind
@@ -130,7 +130,7 @@ async def test_every_path_has_the_same_keys_and_only_floats_beside_the_steps():
         await scorer(Ask(judged([1, 1], True))).validate(GOOD, "5"),
     ]
     for row in rows:
-        assert tuple(row) == (*KEYS, STEPS_KEY)
+        assert tuple(row) == (*KEYS, *TEXT_KEYS)
         assert row[STEPS_KEY] == ""
         assert all(type(row[key]) is float for key in KEYS)
 
@@ -183,7 +183,7 @@ async def test_without_marks_that_fit_there_are_no_steps(response, outcome):
     for design in ("selective", "global_step"):
         row = await scorer(Ask(outcome), design=design).train(response, PROBLEM, by_character(response))
         assert steps_of(row) is None
-        assert tuple(row) == (*KEYS, STEPS_KEY)
+        assert tuple(row) == (*KEYS, *TEXT_KEYS)
 
 
 async def test_a_text_alone_is_refused_by_a_design_that_credits_steps():

@@ -4,15 +4,15 @@ verl takes the names of its extra reward fields from the first sample and looks 
 that is missing once loses a column or ends the step. NaN means "not known here" and never a zero; whoever
 averages leaves it out. What a metric derived from these means is said in `verl_spark.rl.metrics`.
 
-The one thing beside the numbers are the marked steps, for designs that credit tokens by them: `Info` is a row with
-its steps, as verl carries it to the trainer."""
+Two things stand beside the numbers: the marked steps, for designs that credit tokens by them, and the answer, for a
+vote of the group. `Info` is a row with both, as verl carries it to the trainer."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 
 from verl_spark.rewards.credit import MarkedStep
-from verl_spark.rewards.designs import Scored, State
+from verl_spark.rewards.designs import Parts, Scored, State
 from verl_spark.verification.gate import Gate, GateReason
 from verl_spark.verifier.outcome import Cause, Judged, Outcome
 
@@ -20,6 +20,10 @@ NAN = math.nan
 
 GATE_KEYS = {reason: f"spark_gate_{reason.value}" for reason in GateReason if reason is not GateReason.OK}
 CAUSE_KEYS = {cause: f"spark_{cause.value}" for cause in Cause}
+STATE_KEYS = {
+    state: f"spark_{state.value}" for state in (State.STEP_MISMATCH, State.STEP_LIMIT, State.UNCHECKED, State.NO_LABEL)
+}
+PART_KEYS = {part: f"spark_part_{part}" for part in Parts._fields}
 
 KEYS: tuple[str, ...] = (
     "acc",  # rule-based checker; validation only
@@ -30,8 +34,10 @@ KEYS: tuple[str, ...] = (
     "spark_gated",  # refused before the call: reward zero
     *GATE_KEYS.values(),  # what the gate found, also when it is switched off
     *CAUSE_KEYS.values(),  # why a verdict is missing
-    "spark_step_mismatch",
-    "spark_step_limit",
+    *STATE_KEYS.values(),
+    *PART_KEYS.values(),  # what the reward consists of, beside the next
+    "spark_overlong",  # penalty for a long response, 0 or less
+    "spark_vote_share",  # of the group's rollouts, those that voted for the most frequent answer
     "spark_called",  # a call was made for this rollout
     "spark_cached",  # a call was saved: the same question was known or under way
     "spark_verdict",
@@ -44,28 +50,37 @@ KEYS: tuple[str, ...] = (
     "spark_verifier_seconds",
     "spark_attempts",
 )
-_COUNTS = frozenset(KEYS) - {"acc", "spark_verdict", "spark_steps", "spark_steps_correct", "spark_inconsistent"}
+_COUNTS = frozenset(KEYS) - {
+    *("acc", "spark_verdict", "spark_steps", "spark_steps_correct", "spark_inconsistent", "spark_vote_share"),
+    *PART_KEYS.values(),
+}
 
 STEPS_KEY = "spark_step_marks"
 """The marked steps as JSON, `[[start, end, mark], ...]`, in tokens of the response; empty without step information. A
 text, since verl makes one array of each field over all rollouts, and lists of unequal length make none."""
 
-TRAINING_KEYS = frozenset((*KEYS, STEPS_KEY)) - {"acc", *GATE_KEYS.values()}
+ANSWER_KEY = "spark_answer"
+"""The answer that a rollout votes for; empty if it states none or nobody votes."""
+
+TEXT_KEYS = (STEPS_KEY, ANSWER_KEY)
+
+TRAINING_KEYS = frozenset((*KEYS, *TEXT_KEYS)) - {"acc", *GATE_KEYS.values()}
 """Fields that say something of training rollouts only."""
 
 Row = dict[str, float]
 Info = dict[str, float | str]
-"""A row and, under `STEPS_KEY`, its steps: verl's `reward_extra_info` of a rollout."""
+"""A row and, under `TEXT_KEYS`, what is no number: verl's `reward_extra_info` of a rollout."""
 
 
-def info_of(row: Row, steps: Sequence[MarkedStep] | None = None) -> Info:
-    """The row with these marked steps; None is no step information."""
-    return {**row, STEPS_KEY: "" if steps is None else json.dumps([[s.start, s.end, int(s.correct)] for s in steps])}
+def info_of(row: Row, steps: Sequence[MarkedStep] | None = None, answer: str | None = None) -> Info:
+    """The row with these marked steps (None is no step information) and this answer."""
+    marks = "" if steps is None else json.dumps([[s.start, s.end, int(s.correct)] for s in steps])
+    return {**row, STEPS_KEY: marks, ANSWER_KEY: answer or ""}
 
 
 def row_of(info: Info) -> Row:
     """The numbers of an `Info`."""
-    return {key: float(value) for key, value in info.items() if key != STEPS_KEY}
+    return {key: float(value) for key, value in info.items() if key not in TEXT_KEYS}
 
 
 def steps_of(info: Info) -> tuple[MarkedStep, ...] | None:
@@ -89,28 +104,50 @@ def validation_row(correct: bool, gate: Gate) -> Row:
 
 
 def training_row(
-    gate: Gate, scored: Scored, n_steps: int | None, neutralised: int, outcome: Outcome | None, cached: bool
+    gate: Gate,
+    scored: Scored,
+    n_steps: int | None,
+    neutralised: int,
+    outcome: Outcome | None,
+    cached: bool,
+    overlong: float = 0.0,
 ) -> Row:
     """The row of a training rollout; exactly one of scored, missing and gated is 1.
 
-    `outcome` is None when no verifier was asked, which is either a refusal or a design that needs none.
+    `outcome` is None when no verifier was asked, which is either a refusal or a design that needs none. `overlong`,
+    0 or less, is added to a reward that is there.
     """
     row = empty_row()
     _note_gate(row, gate)
     row["spark_neutralised"] = float(neutralised)
-    row["spark_step_mismatch"] = float(scored.state is State.STEP_MISMATCH)
-    row["spark_step_limit"] = float(scored.state is State.STEP_LIMIT)
+    row["spark_overlong"] = overlong
     if n_steps is not None:
         row["spark_steps"] = float(n_steps)
-    if scored.reward is None:
-        row["spark_missing"] = 1.0
-    else:
-        row["spark_reward"] = scored.reward
-        refused = outcome is None and scored.state in (State.FORMAT_INVALID, State.STEP_LIMIT)
-        row["spark_gated" if refused else "spark_scored"] = 1.0
+    _note_score(row, scored, refused=outcome is None and scored.state in (State.FORMAT_INVALID, State.STEP_LIMIT))
     if outcome is not None:
         _note_outcome(row, outcome, cached)
     return row
+
+
+def voted_row(row: Row, scored: Scored | None, share: float | None) -> Row:
+    """The row of a rollout after the vote of its group: now with its score, if it waited for one (else None)."""
+    row = {**row, "spark_vote_share": NAN if share is None else share}
+    if scored is not None:
+        row["spark_missing"] = 0.0
+        _note_score(row, scored, refused=False)
+    return row
+
+
+def _note_score(row: Row, scored: Scored, refused: bool) -> None:
+    for state, key in STATE_KEYS.items():
+        row[key] = float(scored.state is state)
+    if scored.reward is None:
+        row["spark_missing"] = 1.0
+        return
+    row["spark_reward"] = scored.reward + row["spark_overlong"]
+    row["spark_gated" if refused else "spark_scored"] = 1.0
+    parts = scored.parts or Parts(outcome=scored.reward)
+    row.update((PART_KEYS[part], value) for part, value in parts._asdict().items())
 
 
 def _note_gate(row: Row, gate: Gate) -> None:

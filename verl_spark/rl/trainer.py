@@ -2,7 +2,8 @@
 
 verl 0.9.1 has no hook to (a) leave a rollout out of its group, (b) put reward fields into training metrics,
 (c) pass the data source, the reference and the kind of call to a colocated reward model, (d) prepare prompts
-whatever dataset the recipe uses, (e) give an estimator the marks of steps. A registered subclass does all five
+whatever dataset the recipe uses, (e) give an estimator the marks of steps, (f) make a reward of a whole group, which
+is there for the first time before advantages are computed. A registered subclass does all six
 (`verl.trainer.ppo.v1.register_trainer`); other estimators, sampling, updates and checkpoints stay verl's."""
 
 import json
@@ -10,6 +11,7 @@ import logging
 import math
 import os
 import uuid
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,13 @@ from verl.trainer.ppo.v1 import PPOTrainer, PPOTrainerColocateAsync, PPOTrainerS
 from verl.utils import tensordict_utils as tu
 
 from verl_spark.rewards.credit import GROUPED, MarkedStep, Rollouts, sits_out
+from verl_spark.rewards.designs import Basis
 from verl_spark.rl.guard import watch
 from verl_spark.rl.judge_actor import start_judge
 from verl_spark.rl.metrics import credit_metrics, step_metrics
 from verl_spark.rl.prompts import PromptPreparer, instruction_of
-from verl_spark.rl.row import KEYS, STEPS_KEY, TRAINING_KEYS, Info, is_missing, row_of, steps_of
+from verl_spark.rl.row import ANSWER_KEY, KEYS, STEPS_KEY, TRAINING_KEYS, Info, is_missing, row_of, steps_of
+from verl_spark.rl.votes import Votes
 from verl_spark.settings import NODE, SparkSettings, differences
 
 logger = logging.getLogger(f"verl.{__name__}")  # verl's task runner shows its own loggers only
@@ -154,10 +158,36 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         _put(batch, {"extra_fields": extra})
         return batch
 
+    def on_train_end(self) -> None:
+        """Ends the processes of the vote's answer check."""
+        super().on_train_end()
+        if self._votes is not None:
+            self._votes.close()
+
+    @cached_property
+    def _votes(self) -> Votes | None:
+        """What counts the votes of a design by which groups vote."""
+        return Votes() if self.spark.basis is Basis.GROUP else None
+
+    def _count_votes(self, batch: Any, votes: Votes) -> None:
+        """Writes the rewards by the groups' votes where the reward loop's would stand; padding is nobody's vote."""
+        fields = ["extra_fields", "rm_scores"]
+        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
+        extra, scores = _objects(data["extra_fields"]), list(data["rm_scores"].unbind())
+        real = [i for i, tag in enumerate(batch.tags) if not tag.get("is_padding", False)]
+        infos = votes.counted([batch.keys[i] for i in real], [extra[i]["reward_extra_info"] for i in real])
+        for i, info in zip(real, infos, strict=True):
+            extra[i] = {**extra[i], "reward_extra_info": info}
+            scores[i] = torch.zeros_like(scores[i])
+            scores[i][-1] = info["spark_reward"]  # as verl places the reward of a response
+        _put(batch, {"extra_fields": extra, "rm_scores": scores})
+
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
         """The design's credit where it reads steps, else verl's estimator over the rollouts that have a reward.
 
         Those without get zero on every token."""
+        if self._votes is not None:
+            self._count_votes(batch, self._votes)
         fields = ["uid", "extra_fields", "response_mask", "rm_scores"]
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
         uids = [str(uid) for uid in _objects(data["uid"])]
@@ -283,8 +313,8 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
             infos = [self._infos[key] for key in reward_extra_infos_dict["uid"]]
             rows = [row_of(info) for info in infos]
             known = {key: [None if math.isnan(row[key]) else row[key] for row in rows] for key in KEYS}
-            steps = {STEPS_KEY: [steps_of(info) for info in infos]}
-            reward_extra_infos_dict = {**reward_extra_infos_dict, **known, **steps}
+            texts = {STEPS_KEY: [steps_of(info) for info in infos], ANSWER_KEY: [info[ANSWER_KEY] for info in infos]}
+            reward_extra_infos_dict = {**reward_extra_infos_dict, **known, **texts}
         super()._dump_generations(inputs, outputs, gts, scores, reward_extra_infos_dict, dump_path)
 
     def _val_metrics_update(
