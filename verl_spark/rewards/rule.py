@@ -64,7 +64,7 @@ class AnswerChecker:
         return self._pool.schedule(_equal, args=(response, reference), timeout=DEADLINE_S)
 
     def close(self) -> None:
-        """Ends the child process."""
+        """Ends the child processes."""
         if self._pool is not None:
             self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool.join()
