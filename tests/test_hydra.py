@@ -22,8 +22,9 @@ assert _VERL is not None
 assert _VERL.submodule_search_locations
 VERL_CONFIG = Path(_VERL.submodule_search_locations[0]) / "trainer" / "config"
 
-PRESETS = ("spark_prmcot", "spark_prm", "spark_orm")
-DESIGN_PRESETS = {f"spark_prmcot_{name}": name for name in DESIGNS.keys() - {"orm", "process_aware", "format"}}
+PRESETS = tuple(MANAGERS)
+VERIFIER_DESIGNS = [name for name, design in DESIGNS.items() if design.asks_verifier]
+DESIGN_PRESETS = {f"spark_prmcot_{name}": name for name in VERIFIER_DESIGNS if name not in ("orm", "process_aware")}
 """Each design that is not a preset's default has one of its own."""
 PRIMARIES = [
     ("ppo_trainer", []),
@@ -153,8 +154,9 @@ def test_the_command_line_wins_over_the_preset() -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_shows_every_setting_with_its_default(preset: str) -> None:
     node = plain(composed(VERL_CONFIG, "ppo_trainer", [f"reward_model={preset}"]).reward.spark)
-    assert (node["design"], node["verifier"]["kind"]) == (MANAGERS[preset].design, MANAGERS[preset].kinds[0].value)
     defaults = SparkSettings().to_node()
+    kinds = [kind.value for kind in MANAGERS[preset].kinds] or [defaults["verifier"]["kind"]]
+    assert (node["design"], node["verifier"]["kind"]) == (MANAGERS[preset].design, kinds[0])
     node["design"], node["verifier"]["kind"] = defaults["design"], defaults["verifier"]["kind"]
     assert node == defaults
 
@@ -163,7 +165,7 @@ def test_a_misspelt_preset_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(MissingConfigException) as caught:
         composed(VERL_CONFIG, "ppo_trainer", ["reward_model=spark_prmkot"])
     listed = str(caught.value).split("Available options in 'reward_model':")[1].split("Config search path")[0]
-    assert listed.split() == sorted([*PRESETS, *DESIGN_PRESETS])
+    assert listed.split() == sorted([*PRESETS, *DESIGN_PRESETS, "spark_rlvr_ungated"])
 
 
 def test_a_misspelt_setting_is_refused() -> None:

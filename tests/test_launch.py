@@ -24,6 +24,8 @@ assert _VERL is not None
 assert _VERL.submodule_search_locations
 VERL_CONFIG = Path(_VERL.submodule_search_locations[0]) / "trainer" / "config"
 
+BASELINES = ("format", "rlvr", "random", "majority")
+
 Changes = dict[str, Any]
 RECIPE: Changes = {
     "algorithm.adv_estimator": "grpo",
@@ -38,6 +40,7 @@ EXTERNAL: Changes = {
 }
 MANAGER: Changes = {"reward.reward_manager.name": "spark_prmcot"}
 FUNCTION: Changes = {"reward.custom_reward_function.path": "pkg://verl_spark.rl.reward_function"}
+OVERLONG: Changes = {"reward.spark.overlong_buffer.enable": True, "reward.spark.overlong_buffer.len": 64}
 COLOCATE: Changes = {"reward.spark.serving": "colocate"}
 
 
@@ -91,7 +94,7 @@ def test_two_doors_work_without_the_preset(recipe: DictConfig, doors: Changes) -
     assert OmegaConf.to_container(config.reward.spark) == SparkSettings().to_node()
 
 
-@pytest.mark.parametrize("manager", [name for name in MANAGERS if name != "spark_format"])
+@pytest.mark.parametrize("manager", MANAGERS)
 def test_a_managers_name_selects_design_and_kind(recipe: DictConfig, manager: str) -> None:
     config = changed(recipe, MODEL, {"reward.reward_manager.name": manager})
     assert engage(config) == SparkSettings.from_config(None, manager)
@@ -252,6 +255,35 @@ def case(*changes: Changes, says: tuple[str, ...], name: str) -> Any:
             name="no such design in a module",
         ),
         case({"reward.spark.design": "nope"}, says=("reward.spark.design", "process_aware"), name="unknown design"),
+        case(
+            {"reward.reward_manager.name": "spark_format"},
+            says=("spark_format", "reward.spark.design=process_aware", "reward_model=spark_format"),
+            name="a manager that would override the design",
+        ),
+        case(
+            {"reward.spark.design": "majority", "actor_rollout_ref.rollout.n": 2},
+            says=("rollout.n=2", "design=majority", "raise n"),
+            name="two voters",
+        ),
+        case(
+            FUNCTION,
+            {"reward.reward_manager.name": "naive", "reward.spark.design": "random"},
+            says=("design=random", "reward.custom_reward_function.path"),
+            name="a baseline by the reward function",
+        ),
+        case(
+            FUNCTION,
+            OVERLONG,
+            {"reward.reward_manager.name": "naive"},
+            says=("overlong_buffer.enable=True", "reward.custom_reward_function.path"),
+            name="the overlong penalty by the reward function",
+        ),
+        case(
+            OVERLONG,
+            {"data.max_response_length": 50},
+            says=("overlong_buffer.len=64", "data.max_response_length=50"),
+            name="a buffer longer than the response",
+        ),
         case({"reward_model": "spark_prmcot"}, says=("reward_model=spark_prmcot", "Install"), name="no Hydra plugin"),
     ],
 )
@@ -298,16 +330,32 @@ def test_an_external_verifier_starts_no_server_and_needs_no_path(preset: DictCon
 
 
 @pytest.mark.parametrize("pooled", [False, True])
-def test_the_format_arm_starts_no_server_and_needs_no_path(preset: DictConfig, pooled: bool) -> None:
+@pytest.mark.parametrize("design", BASELINES)
+def test_a_baseline_starts_no_server_and_needs_no_path(recipe: DictConfig, design: str, pooled: bool) -> None:
     config = changed(
-        preset,
-        {"reward.reward_manager.name": "spark_format", "reward.reward_model.model_path": None},
+        recipe,
+        {"reward.reward_manager.name": f"spark_{design}"},
         {"reward.reward_model.enable_resource_pool": pooled},
     )
     settings = engage(config)
     assert settings is not None
     assert not settings.asks_verifier
+    assert settings.design == design
     assert (config.reward.reward_model.enable, config.reward.reward_model.enable_resource_pool) == (False, False)
+
+
+@pytest.mark.parametrize("name", [*(f"spark_{design}" for design in BASELINES), "spark_rlvr_ungated"])
+def test_a_baseline_differs_from_spark_in_the_reward_alone(preset: DictConfig, name: str) -> None:
+    spark, baseline = changed(preset), changed(_composed([f"reward_model={name}"]), MODEL)
+    for config in (spark, baseline):
+        assert engage(config) is not None
+    ungated = {"format_gate"} if name == "spark_rlvr_ungated" else set()
+    ours, theirs = spark.reward.spark, baseline.reward.spark
+    assert {key for key in ours if ours[key] != theirs[key]} == {"design"} | ungated
+    for config in (spark, baseline):
+        with open_dict(config):
+            del config.reward
+    assert baseline == spark
 
 
 @pytest.mark.parametrize("mode", launch.TRAINER_MODES)
@@ -355,10 +403,18 @@ def test_only_rewards_and_the_trainer_mode_are_changed(preset: DictConfig) -> No
         ({"sandbox_fusion.url": "http://x"}, ("sandbox_fusion.url", "reward.sandbox_fusion.url")),
         ({"reward.custom_reward_function.path": "mine.py"}, ("mine.py", "not called")),
         ({"actor_rollout_ref.rollout.n": 1}, ("actor_rollout_ref.rollout.n=1", "raise n")),
+        (
+            {"reward.reward_kwargs.overlong_buffer_cfg": {"enable": True, "len": 512, "penalty_factor": 1.0}},
+            ("dapo", "reward.spark.overlong_buffer={enable: true, len: 512, penalty_factor: 1.0}"),
+        ),
         ({"reward.spark.zeroed_tokens": "leave_out"}, ("zeroed_tokens=leave_out", "design=process_aware")),
         (
             {"reward.spark.zeroed_tokens": "leave_out", "reward.spark.design": "global_step"},
             ("zeroed_tokens=leave_out", "selective"),
+        ),
+        (
+            {"reward.spark.design": "majority", "reward.spark.probe_files": ["p.parquet"], "trainer.test_freq": 5},
+            ("design=majority", "probe_files"),
         ),
     ],
 )

@@ -48,12 +48,13 @@ def test_managers_in_the_readme_are_those_there_are():
     assert set(re.findall(r"`(?:reward\.reward_manager\.name=)?(spark_[a-z]+)`", README)) - {
         "spark_missing",
         "spark_verdict",
+        "spark_padding",
     } <= set(MANAGERS)
 
 
 def test_presets_in_the_readme_exist():
     folder = ROOT / "verl_spark" / "conf" / "reward_model"
-    for name in re.findall(r"`(?:reward_model=)?(spark_prmcot_[a-z_]+)`", README):
+    for name in re.findall(r"`(?:reward_model=)?(spark_(?:prmcot|rlvr)_[a-z_]+)`", README):
         assert (folder / f"{name}.yaml").exists(), name
 
 

@@ -83,6 +83,25 @@ def test_a_reply_has_the_room_its_kind_needs(verifier: VerifierSettings, tokens:
         ),
         ({"verifier": EXTERNAL["verifier"]}, "reward.spark.verifier.base_urls", "serving=external"),
         ({"serving": "external", "verifier": {"base_urls": ["a:8000"]}}, "verifier.base_urls.0", "http"),
+        ({"design": "composed", "weights": {"outcome": 0.7}}, "reward.spark.weights", "add up to 1.1"),
+        ({"design": "composed", "weights": {"outcome": -0.6}}, "reward.spark.weights.outcome", "greater than or equal"),
+        (
+            {"design": "composed", "weights": {"format": 1, "process": 0, "outcome": 0}},
+            "reward.spark.weights",
+            "reward.spark.design=format",
+        ),
+        ({"weights": {"process": 0.2}}, "reward.spark.weights", "reward.spark.design=composed"),
+        ({"weights": {"proces": 0.2}}, "reward.spark.weights.proces", "format, process, outcome"),
+        ({"design": "composed", "verifier": {"kind": "orm"}}, "reward.spark.verifier.kind", "weights.process=0"),
+        ({"design": "composed", "format_gate": False}, "reward.spark.format_gate", "weights.format=0"),
+        ({"design": "format", "format_gate": False}, "reward.spark.format_gate", "format_gate=True"),
+        ({"overlong_buffer": {"enable": True}}, "reward.spark.overlong_buffer.len", "overlong_buffer.len"),
+        (
+            {"overlong_buffer": {"enable": True, "len": 9, "penalty_factor": 0}},
+            "reward.spark.overlong_buffer.penalty_factor",
+            "greater than 0",
+        ),
+        ({"overlong_buffer": {"log": True}}, "reward.spark.overlong_buffer.log", "enable, len, penalty_factor"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_its_key_and_the_cure(node: object, key: str, cure: str) -> None:
@@ -104,7 +123,7 @@ def test_a_key_written_in_place_of_a_variable_name_is_refused_and_not_repeated()
 def test_a_managers_name_stands_for_settings_that_fit_together(manager: str) -> None:
     settings = SparkSettings.from_config(None, manager)
     assert settings.design == MANAGERS[manager].design
-    assert settings.asks_verifier == (manager != "spark_format")
+    assert settings.asks_verifier == bool(MANAGERS[manager].kinds)
 
 
 def test_the_node_wins_over_the_managers_name() -> None:
@@ -113,7 +132,14 @@ def test_the_node_wins_over_the_managers_name() -> None:
     assert (verifier.kind, verifier.attempts) == (Kind.THINK_PRM, 2)
 
 
-def test_the_format_manager_needs_no_server_whatever_the_preset_says() -> None:
-    preset = SparkSettings().to_node()
-    assert not SparkSettings.from_config(preset, "spark_format").asks_verifier
-    assert not SparkSettings.from_config({"serving": "external"}, "spark_format").asks_verifier
+@pytest.mark.parametrize("manager", [name for name, manager in MANAGERS.items() if not manager.kinds])
+def test_a_manager_without_a_verifier_needs_no_server(manager: str) -> None:
+    assert not SparkSettings.from_config({"serving": "external"}, manager).asks_verifier
+
+
+@pytest.mark.parametrize("node", [SparkSettings().to_node(), {"design": "selective"}, {"design": "my_designs:MINE"}])
+def test_a_manager_without_a_verifier_overrides_no_other_design(node: object) -> None:
+    (line,) = refusal(node, "spark_format")
+    for text in ("reward.reward_manager.name=spark_format", "spark_prmcot", "reward_model=spark_format"):
+        assert text in line
+    assert f"reward.spark.design={node['design']}" in line  # type: ignore[index]

@@ -18,6 +18,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from verl_spark.rewards.credit import GROUPED
+from verl_spark.rewards.designs import Basis
 from verl_spark.rl.metrics import METRICS
 from verl_spark.settings import MANAGERS, NODE, SettingsError, SparkSettings
 from verl_spark.verifier.identity import Identity
@@ -37,12 +38,15 @@ ESTIMATORS = (*sorted(GROUPED), "reinforce_plus_plus", "reinforce_plus_plus_base
 """Advantage estimators under which a missing reward leaves the other rollouts' advantages as they should be."""
 REPLACEABLE = ("grpo", "grpo_vectorized")
 """Those in whose place a design that credits steps may put its own advantages: SPARK's are built on them."""
+FEWEST_VOTERS = 3
+"""Rollouts of a prompt among which a majority can have somebody against it."""
 
 _MANAGER_PREFIX = "spark_"
 _PROBE_METRICS = "spark/probe/"
 _PLUGIN = "verl_spark.plugin"
 _SHOW_FAULT = f"see where with: python -c 'import {_PLUGIN}'"
 _REWARD_MODEL = "reward.reward_model"
+_VERLS_OVERLONG = "reward.reward_kwargs.overlong_buffer_cfg"
 _LEGACY = {  # old node: the prefix its keys have now
     "reward_model": _REWARD_MODEL,
     "custom_reward_function": "reward.custom_reward_function",
@@ -117,6 +121,17 @@ def advice(config: DictConfig) -> Iterator[str]:
         yield (
             f"{NODE}.zeroed_tokens=leave_out changes nothing: {NODE}.design={settings.design} takes no token's whole "
             "advantage; leave it out, or set the design to selective"
+        )
+    if _get(config, f"{_VERLS_OVERLONG}.enable") and not settings.overlong_buffer.enable:
+        length, factor = (_get(config, f"{_VERLS_OVERLONG}.{key}") for key in ("len", "penalty_factor"))
+        yield (
+            f"{_VERLS_OVERLONG} is read by verl's reward manager dapo alone; for the same penalty set "
+            f"{NODE}.overlong_buffer={{enable: true, len: {length}, penalty_factor: {factor}}}"
+        )
+    if settings.probe_files and settings.basis and settings.basis.of_training:
+        yield (
+            f"{NODE}.probe_files: with {NODE}.design={settings.design} only rollouts of a training step have a reward, "
+            "so the probe gives accuracy alone, as validation does; leave the files out"
         )
     path = _get(config, "reward.custom_reward_function.path")
     if door == "manager" and path is not None and not _is_ours(path):
@@ -441,6 +456,30 @@ def _gpus(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
         )
 
 
+def _reward(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
+    """What a reward without a verifier, and the overlong penalty, need of the recipe."""
+    n, most = _get(config, "actor_rollout_ref.rollout.n"), _get(config, "data.max_response_length")
+    if settings.basis is Basis.GROUP and n is not None and n < FEWEST_VOTERS:
+        yield (
+            f"actor_rollout_ref.rollout.n={n}: with {NODE}.design={settings.design} the rollouts of a prompt vote, and "
+            f"fewer than {FEWEST_VOTERS} agree or tie; raise n, for instance to 16"
+        )
+    buffer = settings.overlong_buffer
+    if buffer.enable and most is not None and buffer.len > most:
+        yield (
+            f"{NODE}.overlong_buffer.len={buffer.len} is more than data.max_response_length={most}, so that even an "
+            "empty response would lose some; lower the first or raise the second"
+        )
+    if spark_door(config) != "function":
+        return
+    reasons = [] if settings.asks_verifier else [f"{NODE}.design={settings.design}"]
+    for said in [*reasons, *([f"{NODE}.overlong_buffer.enable=True"] if buffer.enable else [])]:
+        yield (
+            f"{said} needs more of a rollout than the text that verl hands a reward function; use a preset "
+            "(reward_model=…) or one of our reward managers instead of reward.custom_reward_function.path"
+        )
+
+
 def _function(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
     path, name = (_get(config, f"reward.custom_reward_function.{key}") for key in ("path", "name"))
     if path == REWARD_FUNCTION and name != REWARD_FUNCTION_NAME:
@@ -448,7 +487,7 @@ def _function(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
 
 
 _PARALLEL_SIZES = ("tensor_model_parallel_size", "data_parallel_size", "pipeline_model_parallel_size")
-_RULES = (_trainer, _algorithm, _credit, _probe, _alarms, _serving, _reward_model, _function)
+_RULES = (_trainer, _algorithm, _credit, _reward, _probe, _alarms, _serving, _reward_model, _function)
 
 
 def _legacy_keys(config: DictConfig) -> Iterator[tuple[str, str]]:

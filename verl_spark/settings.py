@@ -4,6 +4,7 @@ Unknown keys are refused and the object is frozen. What a setting means stands u
 `conf/reward_model` repeat the defaults only to show them in `--cfg job`, and a test compares the two. Checks that
 need the rest of verl's config are in `launch.py`."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
@@ -14,6 +15,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveInt,
     StringConstraints,
     ValidationError,
@@ -22,11 +24,23 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from verl_spark.rewards.credit import Credit
-from verl_spark.rewards.designs import get_design
+from verl_spark.rewards.designs import (
+    FORMAT_WEIGHT,
+    OUTCOME_WEIGHT,
+    PROCESS_WEIGHT,
+    Baseline,
+    Basis,
+    Design,
+    composed,
+    get_design,
+)
 from verl_spark.verification.kinds import Kind
 from verl_spark.verification.policy_format import get_policy_format
 
 NODE = "reward.spark"
+
+COMPOSED = "composed"
+"""The design that `weights` are for."""
 
 _REPLY_TOKENS, _THINKING_REPLY_TOKENS = 4096, 8192  # SPARK: room for a verification, and with a thinking part
 
@@ -143,6 +157,29 @@ class SuspectSettings(Node):
     """Rollouts of a step that are kept at most."""
 
 
+class WeightSettings(Node):
+    """What the design `composed` is made of: V·(`format` + `process`·k/n + `outcome`·y)."""
+
+    format: Share = FORMAT_WEIGHT
+    """Weight of a valid format under `design: composed`; all three add up to 1."""
+    process: Share = PROCESS_WEIGHT
+    """Weight of the share of correct steps; above 0 it takes a verifier that marks steps."""
+    outcome: Share = OUTCOME_WEIGHT
+    """Weight of the verdict."""
+
+
+class OverlongSettings(Node):
+    """The soft penalty for long responses of verl's reward manager `dapo`, under its names."""
+
+    enable: bool = False
+    """Whether a long response is penalised, under any design; names and formula are those of verl's `dapo`. A missing
+    reward stays missing."""
+    len: NonNegativeInt = 0
+    """Tokens before `data.max_response_length` over which the penalty grows in a straight line from 0."""
+    penalty_factor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """What a response of the full length loses."""
+
+
 class SparkSettings(Node):
     """The node `reward.spark`."""
 
@@ -151,8 +188,15 @@ class SparkSettings(Node):
     judged each step; `orm`: the verdict of an outcome model; `step_augmented`: 0.4 times the share of correct steps and
     0.6 times the verdict; `step_average`: that share alone; `selective`: the verdict, and no advantage for the tokens
     of a step whose mark contradicts it; `selective_half`: half of it for them; `global_step`: 0.8 of the verdict's
-    advantage and 0.2 of the steps'; `format`: the format gate alone, no verifier; `module:NAME`: a design of your
-    own."""
+    advantage and 0.2 of the steps'; `composed`: format, steps and verdict by `weights`. Without a verifier: `format`,
+    the gate alone; `rlvr`, the rule-based check against references; `random`, a coin; `majority`, the most frequent
+    answer of the prompt's rollouts. `module:NAME`: a design of your own."""
+    weights: WeightSettings = WeightSettings()
+    """Of the design `composed`."""
+    overlong_buffer: OverlongSettings = OverlongSettings()
+    """The soft penalty for long responses."""
+    seed: int = 0
+    """Seed of the design `random`; with training step, dataset index and rollout it says how a coin falls."""
     zeroed_tokens: Literal["keep", "leave_out"] = "keep"
     """What becomes of tokens whose advantage `selective` takes away: `keep` leaves them in the loss denominator, KL and
     entropy, as in the paper; `leave_out` takes them out of the policy's update."""
@@ -165,7 +209,8 @@ class SparkSettings(Node):
     """Dataset column, or key of `extra_info`, with the problem as the verifier shall see it. Null: the last user turn,
     before our instruction."""
     format_gate: bool = True
-    """Whether a response in the wrong format gets 0 without a call. False asks the verifier about every response."""
+    """Whether a response in the wrong format gets 0 without a call. False asks the verifier, or what a baseline goes
+    by, about every response."""
     rendering: Literal["stage1", "raw"] = "stage1"
     """How the verifier sees a solution: `stage1` in numbered steps, as in its training data; `raw` as the policy wrote
     it."""
@@ -191,14 +236,28 @@ class SparkSettings(Node):
     """How the generative reward model is asked."""
 
     @property
+    def reward_design(self) -> Design:
+        """The design that `design` names, with its weights."""
+        design = get_design(self.design)
+        if self.design != COMPOSED:
+            return design
+        return composed(self.weights.format, self.weights.process, self.weights.outcome)
+
+    @property
     def asks_verifier(self) -> bool:
         """Whether the design needs a verifier at all."""
-        return bool(get_design(self.design).kinds)
+        return self.reward_design.asks_verifier
+
+    @property
+    def basis(self) -> Basis | None:
+        """What the verdicts of a baseline rest on; None for other designs."""
+        design = self.reward_design
+        return design.basis if isinstance(design, Baseline) else None
 
     @property
     def credit(self) -> Credit:
         """How tokens get their advantages."""
-        return get_design(self.design).credit
+        return self.reward_design.credit
 
     @model_validator(mode="after")
     def _relations(self) -> "SparkSettings":
@@ -207,13 +266,17 @@ class SparkSettings(Node):
         return self
 
     def _contradictions(self) -> Iterator[str]:
-        verifier, design = self.verifier, get_design(self.design)
+        verifier, design = self.verifier, self.reward_design
         if self.asks_verifier and verifier.kind not in design.kinds:
             kinds = ", ".join(kind.value for kind in Kind if kind in design.kinds)
+            cure = f"Set {NODE}.design={_DESIGN_OF[verifier.kind]}"
+            if self.design == COMPOSED:
+                cure += f", {NODE}.weights.process=0 (the others then add up to 1)"
             yield (
                 f"verifier.kind: design={self.design} cannot use the replies of kind={verifier.kind.value}; it needs "
-                f"one of: {kinds}. Set {NODE}.design={_DESIGN_OF[verifier.kind]}, or the kind of your checkpoint"
+                f"one of: {kinds}. {cure}, or the kind of your checkpoint"
             )
+        yield from self._composition()
         if verifier.timeout_s > verifier.deadline_s:
             yield (
                 f"verifier.timeout_s: one attempt may take {verifier.timeout_s:g} s, but a whole judgement only "
@@ -238,14 +301,49 @@ class SparkSettings(Node):
                         f"{NODE}.serving=external or leave verifier.{name} out"
                     )
 
+    def _composition(self) -> Iterator[str]:
+        """Contradictions in what a reward is made of."""
+        weights, buffer = self.weights, self.overlong_buffer
+        if self.design == COMPOSED:
+            said = f"format={weights.format:g}, process={weights.process:g} and outcome={weights.outcome:g}"
+            total = weights.format + weights.process + weights.outcome
+            if not math.isclose(total, 1, abs_tol=1e-6):
+                yield (
+                    f"weights: {said} add up to {total:g}, and a whole reward is 1; change one of them, or divide all "
+                    "by their sum"
+                )
+            if not weights.process and not weights.outcome:
+                yield (
+                    f"weights: {said} leave the verifier nothing to say; set {NODE}.design=format for the format "
+                    "alone, or give one of the others a weight"
+                )
+        elif weights != WeightSettings():
+            yield (
+                f"weights: are read with design=composed only, and design={self.design}; set {NODE}.design=composed or "
+                "leave them out"
+            )
+        if not self.format_gate and (self.design == "format" or (self.design == COMPOSED and weights.format)):
+            cure = "" if self.design == "format" else f", or {NODE}.weights.format=0 (the others then add up to 1)"
+            yield (
+                f"format_gate: design={self.design} rewards a valid format, and format_gate=False lets everything pass "
+                f"as valid; set {NODE}.format_gate=True{cure}"
+            )
+        if buffer.enable and not buffer.len:
+            yield (
+                "overlong_buffer.len: enable=True needs the number of tokens over which the penalty grows; set "
+                f"{NODE}.overlong_buffer.len, for instance to a quarter of data.max_response_length, or enable=False"
+            )
+
     @classmethod
     def from_config(cls, node: DictConfig | Mapping[str, Any] | None, manager: str | None = None) -> "SparkSettings":
         """The settings of a config node, missing keys filled in.
 
-        `manager` is a name of `MANAGERS`: without the preset it says which verifier is meant. Raises `SettingsError`
-        with one line for each problem; no value is repeated in it that could be a secret.
+        `manager` is a name of `MANAGERS`: without the preset it says which verifier or which baseline is meant. Raises
+        `SettingsError` with one line for each problem; no value is repeated in it that could be a secret.
         """
         plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node or {})
+        if manager and (problem := MANAGERS[manager].contradiction(manager, plain)):
+            raise SettingsError([problem])
         try:
             return cls.model_validate(MANAGERS[manager].complete(plain) if manager else plain)
         except ValidationError as error:
@@ -273,12 +371,26 @@ class ManagerDefaults(BaseModel):
     kinds: tuple[Kind, ...]
     """Kinds it stands for, the default first; empty if it asks no verifier."""
 
+    def contradiction(self, name: str, node: Any) -> str | None:
+        """Why this manager, of that name, does not go with the design of `node`; None if it does.
+
+        Those that ask a verifier can serve any design; one that asks none stands for its own alone."""
+        design = node.get("design") if isinstance(node, dict) else None
+        if self.kinds or design in (None, self.design):
+            return None
+        others = ", ".join(other for other, manager in MANAGERS.items() if manager.kinds)
+        return (
+            f"reward.reward_manager.name={name} stands for {NODE}.design={self.design}, and {NODE}.design={design} is "
+            f"set; take one of {others} to keep that design, or set {NODE}.design={self.design} (reward_model={name} "
+            "says both)"
+        )
+
     def complete(self, node: Any) -> Any:
         """`node` with this manager's design and kind where it names none."""
         if not isinstance(node, dict):
             return node
         if not self.kinds:
-            return {**node, "design": self.design}
+            return {"design": self.design, **node}
         verifier = node.get("verifier") or {}
         if isinstance(verifier, dict):
             verifier = {"kind": self.kinds[0].value, **verifier}
@@ -290,7 +402,9 @@ MANAGERS: Mapping[str, ManagerDefaults] = MappingProxyType(
         "spark_prmcot": ManagerDefaults(design="process_aware", kinds=(Kind.PRM_COT, Kind.THINK_PRM)),
         "spark_prm": ManagerDefaults(design="process_aware", kinds=(Kind.PRM,)),
         "spark_orm": ManagerDefaults(design="orm", kinds=(Kind.ORM,)),
-        "spark_format": ManagerDefaults(design="format", kinds=()),
+        **{
+            f"spark_{name}": ManagerDefaults(design=name, kinds=()) for name in ("format", "rlvr", "random", "majority")
+        },
     }
 )
 """The names of `reward.reward_manager.name` that are ours."""

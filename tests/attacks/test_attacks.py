@@ -82,6 +82,7 @@ async def test_an_attack_earns_nothing_or_is_caught_by_name(attack):
         verifier, info = await score(attack, kind, design)
         row, caught, pair = row_of(info), attack["caught"], (kind.value, design)
         why = reasons(row)
+        earned = row["spark_part_process"] + row["spark_part_outcome"]  # a composed reward pays for the format as well
         assert {f"flags/{name}" for name in caught.get("flags", ())} <= set(why), pair
         if "limit" in attack:
             assert why == (), pair
@@ -98,12 +99,12 @@ async def test_an_attack_earns_nothing_or_is_caught_by_name(attack):
         if refused:
             assert (row["spark_reward"], verifier.questions) == (0, []), pair
         elif verifier.questions:  # the design `format` asks nobody, and knows no more than the gate
-            assert why or row["spark_reward"] == 0, pair
+            assert why or earned == 0, pair
             if "missing" in caught:
                 assert row["spark_missing"] == 1, pair
                 assert f"missing/{caught['missing']}" in why, pair
             elif attack["verifier"] == "quotes":
-                assert row["spark_reward"] == 0, pair  # the quotation changed no verdict and no mark
+                assert not earned > 0, pair  # the quotation changed no verdict and no mark
 
 
 def test_what_no_text_gives_away_is_a_stated_limit():

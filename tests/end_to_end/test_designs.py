@@ -1,7 +1,7 @@
 """The reward designs in verl's own trainer, for real: two steps each, advantages checked against the dumped marks.
 
 Pairwise, not the full product: selective x external x sync, global step x pool x colocate_async,
-selective half x colocate x sync; the other designs and `leave_out` with the widest tests."""
+selective half x colocate x sync; the other designs, `leave_out` and the baselines with the widest tests."""
 
 import math
 from collections import defaultdict
@@ -14,7 +14,9 @@ from tests.end_to_end.taught import teach_policy, teach_prm
 from tests.end_to_end.test_training import SMALL_VERIFIER, balance, external, rollouts, spark_keys
 from verl_spark.rewards.credit import MarkedStep, Rollouts
 from verl_spark.rewards.designs import get_design
+from verl_spark.rewards.majority import vote
 from verl_spark.rl.metrics import METRICS
+from verl_spark.verification.policy_format import TAGS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -168,3 +170,98 @@ def test_a_step_design_and_an_estimator_that_reads_no_steps_are_refused_before_a
     assert run.returncode != 0
     assert "algorithm.adv_estimator=grpo" in run.text()
     assert run.metrics == []
+
+
+@pytest.mark.full
+def test_a_composed_reward_with_the_overlong_penalty(train, policy, tmp_path):
+    with serving() as url:
+        run = train(
+            "reward_model=spark_prmcot_composed",
+            "reward.spark.overlong_buffer.enable=True",
+            "reward.spark.overlong_buffer.len=96",
+            *external(url),
+            *recipe(policy, tmp_path),
+        )
+    check(run, tmp_path, get_design("composed"))
+    for line in rollouts(tmp_path / "rollouts"):
+        if not line["spark_missing"]:
+            parts = [line[f"spark_part_{part}"] for part in ("format", "process", "outcome")]
+            assert math.isclose(line["spark_reward"], sum(parts) + line["spark_overlong"], abs_tol=1e-9)
+            assert math.isclose(line["score"], line["spark_reward"], abs_tol=1e-6)
+
+
+# ---- baselines
+
+
+def without_verifier(run, folder) -> list[dict[str, object]]:
+    """The dumped rollouts of a run of two whole steps that asked nobody, with verl's scores as ours."""
+    assert run.returncode == 0, run.text()[-4000:]
+    steps = [metrics for metrics in run.metrics if metrics["step"] > 0]
+    assert len(steps) == 2
+    for metrics in steps:
+        assert spark_keys(metrics) <= set(METRICS)
+        balance(metrics | {"spark/called": metrics["spark/scored"] + metrics["spark/missing"]})
+        assert metrics["spark/called"] == metrics["spark/cached"] == 0
+    lines = rollouts(folder / "rollouts")
+    assert len(lines) == sum(metrics["spark/rollouts"] for metrics in steps)
+    for line in lines:
+        assert line["score"] == line["spark_reward"]
+        assert line["spark_gated"] == (not TAGS.check(line["output"]).valid)
+    assert "val-core/sums/acc/mean@1" in run.metrics[-1]
+    return lines
+
+
+@pytest.mark.full
+def test_format_alone(train, policy, tmp_path):
+    run = train("reward_model=spark_format", *recipe(policy, tmp_path))
+    for line in without_verifier(run, tmp_path):
+        assert line["spark_reward"] == (not line["spark_gated"])
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("preset", ["spark_rlvr", "spark_rlvr_ungated"])
+def test_the_rule_based_check_as_reward(train, policy, tmp_path, preset):
+    run = train(f"reward_model={preset}", *recipe(policy, tmp_path))
+    if preset == "spark_rlvr_ungated":
+        assert all(metrics["spark/gated"] == 0 for metrics in run.metrics if metrics["step"] > 0)
+        assert run.returncode == 0, run.text()[-4000:]
+        lines = rollouts(tmp_path / "rollouts")
+    else:
+        lines = without_verifier(run, tmp_path)
+    boxed = [line for line in lines if TAGS.answer(line["output"]) is not None]
+    assert boxed
+    for line in boxed:
+        assert line["spark_reward"] == (TAGS.answer(line["output"]) == line["gts"])
+
+
+@pytest.mark.full
+def test_a_random_reward_falls_the_same_in_a_second_run(train, policy, tmp_path):
+    found = []
+    for name in ("first", "second"):
+        run = train("reward_model=spark_random", "data.seed=1", *recipe(policy, tmp_path / name), name=name)
+        lines = without_verifier(run, tmp_path / name)
+        # Responses differ from run to run and verl's names do; the problem and the rollout's number do not.
+        coins = {
+            (line["step"], line["input"], line["uid"].rsplit("_", 2)[1]): line["spark_reward"]
+            for line in lines
+            if not line["spark_gated"]
+        }
+        assert set(coins.values()) == {0.0, 1.0}
+        found.append(coins)
+    both = found[0].keys() & found[1].keys()
+    assert both
+    assert all(found[0][place] == found[1][place] for place in both)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("mode", ["sync", "colocate_async"])
+def test_a_majority_of_the_whole_group(train, policy, tmp_path, mode):
+    run = train("reward_model=spark_majority", *recipe(policy, tmp_path), f"trainer.v1.trainer_mode={mode}")
+    groups = defaultdict(list)
+    for line in without_verifier(run, tmp_path):
+        groups[line["uid"].rsplit("_", 2)[0]].append(line)
+    for lines in groups.values():
+        result = vote(line["spark_answer"] or None for line in lines)
+        for line in lines:
+            assert line["spark_missing"] == (result.label is None and not line["spark_gated"])
+            assert line["spark_reward"] == (result.label is not None and line["spark_answer"] == result.label)

@@ -4,9 +4,10 @@ import json
 from functools import partial
 
 from tests.rl.test_scoring import Ask, judged
+from verl_spark.rewards.chance import Place
 from verl_spark.rewards.spans import step_spans
 from verl_spark.rl.dump import dumped, write_run
-from verl_spark.rl.scoring import Scorer
+from verl_spark.rl.scoring import Facts, Scorer
 from verl_spark.settings import SparkSettings
 from verl_spark.verification.kinds import Kind
 from verl_spark.verification.policy_format import write_tags
@@ -17,13 +18,17 @@ FOUR = ["2 + 3 = 5", "5 é odd", "So 5", "Done"]
 FIVE = [*FOUR, "Really"]
 
 
-def response(bodies, more=""):
-    return write_tags(bodies, "5") + more
+REFERENCE = "5"
+FROM_STEP, LONGEST = 2, 200  # the step that took the prompts from the data, and the longest response
+
+
+def response(bodies, more="", answer=REFERENCE):
+    return write_tags(bodies, answer) + more
 
 
 ROLLOUTS = [
     (response(FOUR), [1, 1, 1, 1], True),
-    (response(FOUR[::-1]), [1, 0, 1, 1], False),
+    (response(FOUR[::-1], answer="6"), [1, 0, 1, 1], False),
     (response(FIVE), [1, 1, 1, 1, 0], False),
     (response(FOUR, "\nAnd 1 + 1 = 2."), [1, 1, 1, 1], True),  # refused by the gate
     (response(FOUR[:2]), [1, 1], True),  # fewer steps than selective and global_step allow
@@ -37,6 +42,10 @@ IDS = [list(text.encode()) for text, _, _ in ROLLOUTS]
 MASKS = [[1] * len(ids) for ids in IDS]
 MASKS[1][20:30] = [0] * 10  # what a tool said
 GATED, SHORT, CUT = 3, 4, 5
+FACTS = [
+    Facts(len(ids), LONGEST, REFERENCE, Place(FROM_STEP, key[0], int(key[2])))
+    for key, ids in zip(KEYS, IDS, strict=True)
+]
 
 
 def decode(ids, skip_special_tokens=True):
@@ -60,9 +69,9 @@ async def infos(spark):
     """What the reward loop hands on for each rollout in a run that dumps them."""
     return [
         await Scorer(spark, Ask(outcome(index, spark.verifier.kind)), dumped=True).train(
-            text, PROBLEM, partial(step_spans, ids, text, decode=decode)
+            text, PROBLEM, partial(step_spans, ids, text, decode=decode), facts
         )
-        for index, ((text, _, _), ids) in enumerate(zip(ROLLOUTS, IDS, strict=True))
+        for index, ((text, _, _), ids, facts) in enumerate(zip(ROLLOUTS, IDS, FACTS, strict=True))
     ]
 
 
@@ -70,9 +79,9 @@ async def dump(folder, spark, step=1, keys=KEYS, **algorithm):
     """The dump of a training step as the trainer hook writes it; the folder."""
     write_run(folder, spark, {"adv_estimator": "grpo", **algorithm})
     lines = [
-        {"input": "?", "output": text, "gts": "5", "score": 0.0, "step": step, "uid": key}
-        | dumped(spark, info, PROBLEM, mask)
-        for key, (text, _, _), info, mask in zip(keys, ROLLOUTS, await infos(spark), MASKS, strict=True)
+        {"input": "?", "output": text, "gts": REFERENCE, "score": 0.0, "step": step, "uid": key}
+        | dumped(spark, info, PROBLEM, mask, facts)
+        for key, (text, _, _), info, mask, facts in zip(keys, ROLLOUTS, await infos(spark), MASKS, FACTS, strict=True)
     ]
     (folder / f"{step}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder

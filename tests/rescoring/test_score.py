@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from tests.rescoring.made import CUT, GATED, KEYS, ROLLOUTS, SHORT, by_token, dump, rows, settings
+from tests.rescoring.made import CUT, FACTS, GATED, KEYS, ROLLOUTS, SHORT, by_token, dump, rows, settings
 from tests.verifier.conftest import serve  # noqa: F401  (a fixture)
 from verl_spark.cli.main import app
 from verl_spark.rescoring.config import ScoreConfig
 from verl_spark.rescoring.run import run
+from verl_spark.rewards.chance import coin
 from verl_spark.rl.dump import runs
 
 
@@ -98,6 +99,41 @@ def test_what_only_looks_on_is_no_other_setting(tmp_path):
     assert "1 rollouts have another reward than in training" in said
 
 
+def test_weights_are_those_of_the_composed_design_alone(stored, tmp_path):
+    weights = "reward.spark.weights={format: 0.5, process: 0, outcome: 0.5}"
+    said = score(stored, "--designs", "process_aware,composed", weights, f"output={tmp_path}/out")
+    assert "other settings" not in said
+    wrong = rows(tmp_path / "out")[1]["designs"]
+    assert (wrong["process_aware"]["reward"], wrong["composed"]["reward"]) == (0, 0.5)
+    refused = score(stored, "--designs", "selective", weights, f"output={tmp_path}/out", exit_code=2)
+    assert "weights: are read with design=composed only" in refused
+
+
+def test_a_composed_reward_without_steps_takes_the_verdicts_of_an_orm(tmp_path):
+    folder = asyncio.run(dump(tmp_path / "dump", settings("orm")))
+    weights = "reward.spark.weights={format: 0.5, process: 0, outcome: 0.5}"
+    score(folder, "--designs", "composed", weights, f"output={tmp_path}/out")
+    assert [row["designs"]["composed"]["reward"] for row in rows(tmp_path / "out")][:2] == [1, 0.5]
+
+
+def test_baselines_beside_a_design_need_no_verifier(stored, tmp_path):
+    score(stored, "--designs", "process_aware,format,majority,random", f"output={tmp_path}/out")
+    found = results(tmp_path / "out")["designs"]
+    assert found["format"]["mean_reward"] == 7 / 8
+    assert found["majority"]["missing"] == {}
+    states = [row["designs"]["random"]["reward"] for row in rows(tmp_path / "out")]
+    assert states == [0 if place == GATED else coin(0, facts.place) for place, facts in enumerate(FACTS)]
+
+
+def test_padding_is_no_rollout(stored, tmp_path):
+    file = stored / "1.jsonl"
+    first = json.loads(file.read_text().splitlines()[0])
+    with file.open("a") as lines:
+        lines.write(json.dumps({**first, "uid": "pad0_0_0", "output": "", "spark_padding": True}) + "\n")
+    score(stored, f"output={tmp_path}/out")
+    assert [row["uid"] for row in rows(tmp_path / "out")] == KEYS
+
+
 def test_what_nobody_verified_is_missing_and_said_to_be(tmp_path):
     folder = asyncio.run(dump(tmp_path / "dump", settings("selective")))
     said = score(folder, "--designs", "process_aware,selective", f"output={tmp_path}/out")
@@ -146,20 +182,22 @@ def test_runs_are_the_mask(mask):
 
 # ---- what is refused
 
+GONE = object()
+
 
 def changed(folder, index, **fields):
-    """The dump with other values in one row; None takes a field away."""
+    """The dump with other values in one row; `GONE` takes a field away."""
     file = folder / "1.jsonl"
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     row = {**lines[index], **fields}
-    lines[index] = {name: value for name, value in row.items() if value is not None}
+    lines[index] = {name: value for name, value in row.items() if value is not GONE}
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"spark_tokens": None}, "spark_tokens: Field required"),
+        ({"spark_tokens": GONE}, "spark_tokens: Field required"),
         ({"spark_tokens": [[3, 5], [1, 2]]}, "spark_tokens: not in order"),
         ({"spark_marks": [1, 2]}, "spark_marks"),
         ({"output": 5}, "output: Input should be a valid string"),
@@ -191,6 +229,21 @@ def test_a_design_is_refused_a_dump_without_what_it_needs(stored, tmp_path, fiel
     score(stored, "--designs", "format", f"output={tmp_path}/out")
 
 
+@pytest.mark.parametrize(
+    ("design", "fields", "message"),
+    [
+        ("rlvr", {"gts": None}, "design=rlvr needs a reference answer, and its run had none"),
+        ("random", {"spark_place": None}, "design=random needs the rollout's place in the run, and its run had none"),
+    ],
+)
+def test_a_baseline_is_refused_a_dump_without_what_it_goes_by(stored, tmp_path, design, fields, message):
+    changed(stored, 0, **fields)
+    said = score(stored, "--designs", design, f"output={tmp_path}/out", exit_code=2)
+    assert f"1.jsonl:1: {message}" in said
+    assert "reward_model.ground_truth (rlvr) and extra_info.index (random)" in said
+    score(stored, "--designs", "majority,format", f"output={tmp_path}/out")
+
+
 def test_a_step_design_is_refused_the_verdicts_of_an_orm_with_the_cure(tmp_path):
     folder = asyncio.run(dump(tmp_path / "dump", settings("orm")))
     out = f"output={tmp_path}/out"
@@ -205,7 +258,10 @@ def test_a_step_design_is_refused_the_verdicts_of_an_orm_with_the_cure(tmp_path)
     [
         ([], "no dump: name the trainer.rollout_data_dir"),
         (["nowhere"], "nowhere: no dumped rollouts"),
-        (["DUMP", "reward_model=nope"], "there is no preset nope; there are: spark_orm, spark_prm, spark_prmcot"),
+        (
+            ["DUMP", "reward_model=nope"],
+            "there is no preset nope; there are: spark_format, spark_majority, spark_orm, spark_prm",
+        ),
         (["DUMP", "--designs", "nope"], "unknown reward design 'nope'"),
         (["DUMP", "nope=1"], "nope: there is no such setting; the settings here are: output, designs, reward_model"),
         (["DUMP", "reward.spark.nope=1"], "reward.spark.nope: there is no such setting"),

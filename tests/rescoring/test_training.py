@@ -7,32 +7,60 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from tests.rescoring.made import IDS, KEYS, MASKS, PROBLEM, ROLLOUTS, by_token, infos, rows, settings
-from tests.rl.made import nested, objects
+from tests.rescoring.made import (
+    FROM_STEP,
+    IDS,
+    KEYS,
+    LONGEST,
+    MASKS,
+    PROBLEM,
+    REFERENCE,
+    ROLLOUTS,
+    by_token,
+    infos,
+    rows,
+    settings,
+)
+from tests.rl.made import batch_of, nested, objects
 from tests.rl.test_steps import ByteTokenizer, Step
 from verl_spark.cli.main import app
 from verl_spark.rewards.designs import DESIGNS
+from verl_spark.rewards.rule import AnswerChecker
 from verl_spark.rl.row import STEPS_KEY, steps_of
 
 OF_STEPS = [name for name in DESIGNS if name != "orm"]
 """Designs that can use a verification with step marks, or need none."""
+OVERLONG = {"enable": True, "len": 150, "penalty_factor": 0.5}
+
+
+@pytest.fixture(autouse=True)
+def by_text(monkeypatch):
+    """The answer check without its processes: equal is what is spelt alike."""
+
+    async def compare(self, response, reference, answer=None):
+        return f"\\boxed{{{reference}}}" in response
+
+    monkeypatch.setattr(AnswerChecker, "compare", compare)
+    monkeypatch.setattr(AnswerChecker, "compare_all", lambda self, pairs: [one == other for one, other in pairs])
 
 
 class Training(Step):
     """A training step over the made rollouts, and its dump."""
 
     def __init__(self, monkeypatch, spark, **algorithm):
-        self.infos = asyncio.run(infos(spark))
-        super().__init__(monkeypatch, spark, self.infos, MASKS, KEYS, **algorithm)
+        super().__init__(monkeypatch, spark, asyncio.run(infos(spark)), MASKS, KEYS, **algorithm)
+        self.batch = batch_of(KEYS, [{"global_steps": FROM_STEP}] * len(KEYS))
         self.run()
+        self.infos = [extra["reward_extra_info"] for extra in self.queue.columns["extra_fields"]]
 
     def dump(self, folder):
         note = {"spark_problem": PROBLEM, "spark_validation": False}
+        self.hook.config.data.max_response_length = LONGEST
         self.queue.columns |= {
             "prompts": nested([[80, 81]] * len(KEYS), torch.int64),
             "responses": nested(IDS, torch.int64),
-            "extra_info": objects([note] * len(KEYS)),
-            "reward_model": objects([{"ground_truth": "5"}] * len(KEYS)),
+            "extra_info": objects([{**note, "index": key[0]} for key in KEYS]),
+            "reward_model": objects([{"ground_truth": REFERENCE}] * len(KEYS)),
         }
         self.hook.tokenizer, self.hook.global_steps = ByteTokenizer(), 3
         self.hook.config.trainer.rollout_data_dir = str(folder)
@@ -60,9 +88,10 @@ def score(*arguments):
     return result.output
 
 
+@pytest.mark.parametrize("buffer", [{}, OVERLONG], ids=["", "overlong"])
 @pytest.mark.parametrize("design", DESIGNS)
-def test_a_dump_scores_as_it_was_trained_on(monkeypatch, tmp_path, design):
-    training = Training(monkeypatch, settings(design))
+def test_a_dump_scores_as_it_was_trained_on(monkeypatch, tmp_path, design, buffer):
+    training = Training(monkeypatch, settings(design, overlong_buffer=buffer))
     score(training.dump(tmp_path / "dump"), f"output={tmp_path}/out")
     training.check(rows(tmp_path / "out"), design)
     found = json.loads((tmp_path / "out" / "result.json").read_text())["designs"][design]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verl_spark.rewards.credit import GlobalStep, Selective
-from verl_spark.rewards.designs import DESIGNS, Scored, State, get_design
+from verl_spark.rewards.designs import DESIGNS, Baseline, Parts, Scored, State, composed, get_design
 from verl_spark.verification.gate import check
 from verl_spark.verification.kinds import Kind
 from verl_spark.verification.prompts import verifier_prompt
@@ -75,7 +75,7 @@ def test_without_a_verdict_no_design_invents_a_reward(name, reading, n_steps):
         assert design.score(True, n_steps, reading) == Scored(State.NO_VERDICT, None)
 
 
-@pytest.mark.parametrize("name", DESIGNS)
+@pytest.mark.parametrize("name", [name for name, design in DESIGNS.items() if not isinstance(design, Baseline)])
 @given(reading=st.none() | readings, n_steps=st.none() | st.integers(1, 30), valid=st.booleans())
 def test_marks_are_handed_on_only_one_for_each_step(name, reading, n_steps, valid):
     scored = get_design(name).score(valid, n_steps, reading)
@@ -98,7 +98,34 @@ def test_marks_are_handed_on_only_one_for_each_step(name, reading, n_steps, vali
 def test_a_reward_is_what_its_formula_says(name, verdict, reward):
     marks = (1, 1, 0, 1)
     scored = get_design(name).score(True, 4, Reading(verdict, marks))
-    assert scored == Scored(State.OK, pytest.approx(reward), marks)
+    assert (scored.state, scored.reward, scored.step_marks) == (State.OK, pytest.approx(reward), marks)
+
+
+@pytest.mark.parametrize("verdict", [True, False])
+def test_a_composed_reward_is_the_sum_of_its_weighted_parts(verdict):
+    scored = composed(0.1, 0.4, 0.5).score(True, 4, Reading(verdict, (1, 1, 0, 1)))
+    assert scored.parts == pytest.approx(Parts(0.1, 0.3, 0.5 * verdict))
+    assert scored.reward == sum(scored.parts)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.none() | readings, st.integers(1, 5))
+def test_a_composed_reward_stays_between_nothing_and_its_weights(f, p, o, reading, n_steps):
+    scored = composed(f, p, o).score(True, n_steps, reading)
+    assert scored.reward is None or 0 <= scored.reward <= f + p + o
+
+
+@pytest.mark.parametrize("marks", [None, (1,), (1, 1, 1)])
+def test_a_composed_reward_needs_marks_only_if_they_have_a_weight(marks):
+    assert composed(0.1, 0.3, 0.6).score(True, 2, Reading(True, marks)) == Scored(State.STEP_MISMATCH, None)
+    without = composed(0.1, 0, 0.9).score(True, 2, Reading(True, marks))
+    assert (without.state, without.reward) == (State.OK, 1.0)
+    assert composed(0.1, 0, 0.9).kinds == set(Kind)
+    assert Kind.ORM not in composed(0.1, 0.3, 0.6).kinds
+
+
+def test_the_weights_of_step_augmented_give_its_rewards():
+    for reading in (Reading(True, (1, 0)), Reading(False, (1, 1)), Reading(True, None)):
+        assert composed(0, 0.4, 0.6).score(True, 2, reading) == get_design("step_augmented").score(True, 2, reading)
 
 
 @pytest.mark.parametrize("marks", [None, (1,) * 5, (1,) * 7])
@@ -142,8 +169,15 @@ def test_a_broken_format_is_a_real_zero_without_a_call_whatever_is_read(design, 
 
 @given(st.none() | st.integers(1, 30))
 def test_the_format_alone_is_decided_without_a_call(n_steps):
-    assert get_design("format").before_call(True, n_steps) == Scored(State.OK, 1.0)
-    assert get_design("format").score(True, n_steps, None) == Scored(State.OK, 1.0)
+    scored = Scored(State.OK, 1.0, parts=Parts(format=1.0))
+    assert get_design("format").before_call(True, n_steps) == scored
+    assert get_design("format").score(True, n_steps, None) == scored
+
+
+@pytest.mark.parametrize("name", [name for name, design in DESIGNS.items() if isinstance(design, Baseline)])
+@given(n_steps=st.none() | st.integers(1, 30))
+def test_a_baseline_decides_nothing_of_a_valid_response_by_its_looks(name, n_steps):
+    assert get_design(name).before_call(True, n_steps) is None
 
 
 @pytest.mark.parametrize("name", DESIGNS)

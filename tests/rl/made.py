@@ -52,7 +52,12 @@ def hook_over(monkeypatch, queue, settings, **algorithm):
     hook = object.__new__(trainer.SparkTrainerSync)
     defaults = {"adv_estimator": "grpo", "gamma": 1.0, "lam": 1.0, "use_kl_in_reward": False}
     hook.config = OmegaConf.create(
-        {"algorithm": {**defaults, **algorithm}, "actor_rollout_ref": {"rollout": {"n": 4}}, "trainer": {}}
+        {
+            "algorithm": {**defaults, **algorithm},
+            "actor_rollout_ref": {"rollout": {"n": 4}},
+            "data": {"max_response_length": 1000},
+            "trainer": {},
+        }
     )
     hook.spark, hook.use_critic = settings, hook.config.algorithm.adv_estimator == "gae"
     hook._infos, hook._silenced = {}, {}

@@ -9,10 +9,11 @@ from omegaconf import OmegaConf
 from tests.rl.made import Queue, hook_over
 from tests.rl.test_metrics import row
 from tests.rl.test_prompts import ROW
-from tests.rl.test_scoring import GOOD, PROBLEM, Ask, judged, scorer
+from tests.rl.test_scoring import APPENDED, GOOD, PROBLEM, Ask, judged, scorer
 from verl_spark.rl.metrics import METRICS, probe_metrics
 from verl_spark.rl.prompts import PromptPreparer, note_of, same_problem
-from verl_spark.rl.row import KEYS, TEXT_KEYS, reported_score
+from verl_spark.rl.row import KEYS, TEXT_KEYS, reported_score, row_of
+from verl_spark.rl.scoring import Facts
 from verl_spark.settings import SparkSettings
 
 PROBE = frozenset({same_problem(ROW["raw_prompt"][1]["content"])})
@@ -47,6 +48,22 @@ async def test_a_probe_has_the_training_reward_and_the_checkers_word(reference, 
     assert reported_score(info) == correct  # validation stays the checker's
     assert tuple(info) == (*KEYS, *TEXT_KEYS)
     assert not any(info[key] for key in TEXT_KEYS)
+
+
+@pytest.mark.parametrize("design", ["random", "majority"])
+async def test_what_only_training_decides_is_missing_and_no_gap(design):
+    arm = scorer(Ask(judged([1, 1], True)), design=design)
+    rows = [row_of(await arm.probe(text, PROBLEM, "5")) for text in (GOOD, APPENDED)]  # the gate refuses one
+    assert [(one["acc"], one["spark_missing"], one["spark_gated"]) for one in rows] == [(1, 1, 0)] * 2
+    assert set(probe_metrics(rows)) == {f"spark/probe/{name}" for name in ("rollouts", "missing", "accuracy")}
+
+
+async def test_the_gap_of_rlvr_is_that_of_its_gate_and_of_the_overlong_penalty():
+    buffer = {"enable": True, "len": 20, "penalty_factor": 0.4}
+    arm = scorer(Ask(judged([1, 1], True)), design="rlvr", overlong_buffer=buffer)
+    rows = [row_of(await arm.probe(text, PROBLEM, "5", Facts(90, 100))) for text in (GOOD, APPENDED)]
+    assert [one["spark_reward"] for one in rows] == pytest.approx([0.8, -0.2])
+    assert probe_metrics(rows)["spark/probe/gap"] == pytest.approx(0.3 - 1)
 
 
 async def test_training_reports_its_reward():

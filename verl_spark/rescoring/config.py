@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from verl_spark.rl.dump import RUN_FILE
 from verl_spark.runs.config import RunConfig
-from verl_spark.settings import NODE, Node, SettingsError, SparkSettings, differences, without_watching
+from verl_spark.settings import COMPOSED, NODE, Node, SettingsError, SparkSettings, differences, without_watching
 from verl_spark.verifier.engine import EngineSettings
 
 _PRESETS = Path(__file__).parents[1] / "conf" / "reward_model"
@@ -72,8 +72,15 @@ class ScoreConfig(RunConfig):
                 [f"reward_model: no {RUN_FILE} lies beside the dump; name the preset of the run, reward_model=spark_…"]
             )
         plain: Any = OmegaConf.to_container(OmegaConf.merge(node, self.reward.spark))
-        designs = self.designs or (str(plain.get("design")),)
-        return {name: SparkSettings.from_config({**plain, "design": name}) for name in designs}
+        own = str(plain.get("design"))
+        designs = self.designs or (own,)
+        # Those of a composed reward say nothing of the designs beside it; without one among them they are refused.
+        theirs = {"weights"} if COMPOSED in (own, *designs) else set()
+        nodes = {
+            name: {key: value for key, value in plain.items() if name == COMPOSED or key not in theirs}
+            for name in designs
+        }
+        return {name: SparkSettings.from_config({**node, "design": name}) for name, node in nodes.items()}
 
     def by_deviation(self, run: Mapping[str, Any] | None) -> bool:
         """Whether advantages are divided by their group's deviation."""
@@ -86,7 +93,11 @@ class ScoreConfig(RunConfig):
         if run is None:
             return
         first = next(iter(settings.values())).to_node()
-        old, new = ({**without_watching(node), "design": None} for node in (run["reward"]["spark"], first))
+        own = {"design", "weights"} if first["design"] != COMPOSED else {"design"}
+        old, new = (
+            {key: value for key, value in without_watching(node).items() if key not in own}
+            for node in (run["reward"]["spark"], first)
+        )
         if changes := differences(old, new, NODE):
             yield f"The run had other settings: {'; '.join(changes)}"
         estimator = run.get("algorithm", {}).get("adv_estimator")

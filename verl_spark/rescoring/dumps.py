@@ -11,9 +11,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
+from verl_spark.rewards.chance import Place
 from verl_spark.rewards.spans import TokenSpan
-from verl_spark.rl.dump import FORMAT_KEY, KIND_KEY, PROBLEM_KEY, RUN_FILE, TOKENS_KEY
+from verl_spark.rl.dump import (
+    FORMAT_KEY,
+    KIND_KEY,
+    LENGTH_KEY,
+    LONGEST_KEY,
+    PADDING_KEY,
+    PLACE_KEY,
+    PROBLEM_KEY,
+    REFERENCE_KEY,
+    RUN_FILE,
+    TOKENS_KEY,
+)
 from verl_spark.rl.row import CAUSE_KEYS, MARKS_KEY, SPANS_KEY
+from verl_spark.rl.scoring import Facts
 from verl_spark.runs.problems import BadRowError
 from verl_spark.runs.rows import BadRow, Row, SourceError, SourceSettings, read_rows
 from verl_spark.settings import messages
@@ -44,9 +57,13 @@ class _Line(BaseModel):
     missing: Annotated[float, Field(alias="spark_missing")]
     kind: Annotated[Kind | None, Field(alias=KIND_KEY)]
     policy_format: Annotated[str, Field(alias=FORMAT_KEY)]
+    length: Annotated[int, Field(alias=LENGTH_KEY)]
+    longest: Annotated[int, Field(alias=LONGEST_KEY)]
+    place: Annotated[tuple[int, str, int] | None, Field(alias=PLACE_KEY)]
+    reference: Annotated[Any, Field(alias=REFERENCE_KEY)]
 
 
-_COLUMNS = (*(field.alias or name for name, field in _Line.model_fields.items()), *CAUSE_KEYS.values())
+_COLUMNS = (*(field.alias or name for name, field in _Line.model_fields.items()), *CAUSE_KEYS.values(), PADDING_KEY)
 
 
 @dataclass(frozen=True)
@@ -71,6 +88,8 @@ class Rollout:
     """Of the verifier that was asked."""
     reward: float | None
     """What training gave it; None: missing."""
+    facts: Facts
+    """What a reward may go by beside the text, as far as the run knew it."""
 
     @property
     def group(self) -> str:
@@ -90,7 +109,8 @@ def dump_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def read_steps(files: Iterable[Path]) -> Iterator[list[Rollout]]:
-    """The rollouts of one training step after another, each with all of its groups. A file is read as a whole.
+    """The rollouts of one training step after another, each with all of its groups, without padding. A file is read as
+    a whole.
 
     Raises `BadRowError`, which names each row that cannot be used, and `SourceError`."""
     for file in files:
@@ -98,6 +118,8 @@ def read_steps(files: Iterable[Path]) -> Iterator[list[Rollout]]:
         faults: list[str] = []
         seen: set[tuple[int, str]] = set()
         for row in read_rows(SourceSettings(path=str(file)), _COLUMNS):
+            if isinstance(row, Row) and row.values.get(PADDING_KEY):
+                continue
             try:
                 rollout = _rollout(row)
                 if (rollout.step, rollout.uid) in seen:
@@ -167,7 +189,13 @@ def _rollout(row: Row | BadRow) -> Rollout:
         verification=_verification(line, row.values),
         kind=line.kind,
         reward=None if line.missing else line.reward,
+        facts=Facts(line.length, line.longest, _reference(line), line.place and Place(*line.place)),
     )
+
+
+def _reference(line: _Line) -> str | None:
+    text = "" if line.reference is None else str(line.reference)
+    return text if text.strip() else None
 
 
 def _verification(line: _Line, values: Mapping[str, Any]) -> Outcome | None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from verl_spark.rescoring.config import ScoreConfig
 from verl_spark.rescoring.dumps import Rollout, dump_files, read_steps, stored_run
 from verl_spark.rescoring.scoring import NOT_VERIFIED, Scored, rescore
 from verl_spark.rescoring.summary import Summary
+from verl_spark.rewards.rule import AnswerChecker
 from verl_spark.runs.asking import Asked
 from verl_spark.runs.store import Store
 from verl_spark.settings import SettingsError, without_watching
@@ -54,13 +55,16 @@ async def run(config: ScoreConfig, dumps: Sequence[Path], report: Callable[[Aske
             if progress.failed:
                 return Result(progress)
             ask_of = replies.of
+        checker = opened.enter_context(closing(AnswerChecker()))
         summaries = {name: Summary() for name in settings}
         node = trained and without_watching(trained["reward"]["spark"])
         same = [name for name, each in settings.items() if ask_of is None and without_watching(each.to_node()) == node]
         others: list[Scored] = []
         with replacing(config.output / ROLLOUTS_FILE) as file:
             for step in read_steps(files):
-                found = {name: await rescore(step, each, by_deviation, ask_of) for name, each in settings.items()}
+                found = {
+                    name: await rescore(step, each, by_deviation, ask_of, checker) for name, each in settings.items()
+                }
                 for index, rollout in enumerate(step):
                     scored = {name: each[index].plain() for name, each in found.items()}
                     place = {"place": rollout.place, "step": rollout.step, "uid": rollout.uid}

@@ -1,6 +1,7 @@
 """Rewards and advantages of a training step's stored rollouts, by the code of the reward loop and the trainer hook."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -10,10 +11,12 @@ from numpy.typing import NDArray
 
 from verl_spark.rescoring.dumps import Rollout
 from verl_spark.rewards.credit import PROCESS, MarkedStep, Rollouts
-from verl_spark.rewards.designs import get_design
+from verl_spark.rewards.designs import Basis
+from verl_spark.rewards.rule import AnswerChecker
 from verl_spark.rewards.spans import TokenSpan
-from verl_spark.rl.row import CAUSE_KEYS, GATE_KEYS, Info, Row, is_missing, marks_of, row_of, steps_of
-from verl_spark.rl.scoring import Ask, Scorer
+from verl_spark.rl.row import CAUSE_KEYS, GATE_KEYS, STATE_KEYS, Info, Row, is_missing, marks_of, row_of, steps_of
+from verl_spark.rl.scoring import Ask, NotGiven, Scorer
+from verl_spark.rl.votes import Votes
 from verl_spark.runs.problems import BadRowError
 from verl_spark.settings import NODE, SparkSettings
 from verl_spark.verification.kinds import Kind
@@ -23,9 +26,7 @@ from verl_spark.verifier.judge import Answer, Question
 NOT_VERIFIED = "not_verified"
 """Why a reward is missing when the design asks about a rollout and nobody has."""
 
-_WHY = {f"spark_{name}": name for name in ("step_limit", "step_mismatch")} | {
-    key: name.value for names in (GATE_KEYS, CAUSE_KEYS) for name, key in names.items()
-}
+_WHY = {key: name.value for names in (STATE_KEYS, GATE_KEYS, CAUSE_KEYS) for name, key in names.items()}
 
 
 class NotVerified(Exception):
@@ -81,16 +82,22 @@ async def rescore(
     settings: SparkSettings,
     by_deviation: bool = True,
     ask_of: Callable[[Rollout], Ask] | None = None,
+    checker: AnswerChecker | None = None,
 ) -> list[Scored]:
     """The rollouts of one training step, whole groups, under `settings`. Where the design credits no steps, the
     advantages are those of `grpo`; `by_deviation` is verl's `algorithm.norm_adv_by_std_in_grpo`.
 
-    `ask_of` gives the judge of a rollout; without one its stored verification counts. Raises `BadRowError`, with the
-    rollout's place and the cure, for a dump that lacks what the design needs."""
+    `ask_of` gives the judge of a rollout; without one its stored verification counts. `checker` is the answer check of
+    `rlvr` and `majority`; without one it is started and ended here. Raises `BadRowError`, with the rollout's place and
+    the cure, for a dump that lacks what the design needs."""
     if ask_of is None:
         for rollout in rollouts:
             _check_kind(rollout, settings)
-    infos = [await _info(rollout, settings, (ask_of or stored)(rollout)) for rollout in rollouts]
+    with nullcontext(checker) if checker else closing(AnswerChecker()) as check:
+        infos = [await _info(rollout, settings, (ask_of or stored)(rollout), check) for rollout in rollouts]
+        if settings.basis is Basis.GROUP:  # a design that asks nobody: every rollout has its row
+            waiting = [info for info in infos if info is not None]
+            infos = [*Votes(check).counted([rollout.uid for rollout in rollouts], waiting)]
     rows = [None if info is None else row_of(info) for info in infos]
     rewards = [None if row is None or is_missing(row) else row["spark_reward"] for row in rows]
     steps = [None if info is None else steps_of(info) for info in infos]
@@ -120,11 +127,14 @@ async def wanted(rollout: Rollout, designs: Sequence[SparkSettings]) -> list[Que
         raise NotVerified
 
     for settings in designs:
-        await _info(rollout, settings, note)
+        if settings.asks_verifier:
+            await _info(rollout, settings, note)
     return list(questions.values())
 
 
-async def _info(rollout: Rollout, settings: SparkSettings, ask: Ask) -> Info | None:
+async def _info(
+    rollout: Rollout, settings: SparkSettings, ask: Ask, checker: AnswerChecker | None = None
+) -> Info | None:
     """The rollout's row as training makes it; None without a verification."""
 
     def locate(steps: Sequence[Span]) -> Sequence[TokenSpan]:
@@ -141,13 +151,19 @@ async def _info(rollout: Rollout, settings: SparkSettings, ask: Ask) -> Info | N
         return rollout.spans
 
     try:
-        return await Scorer(settings, ask).train(rollout.response, rollout.problem, locate)
+        scorer = Scorer(settings, ask, checker=checker)
+        return await scorer.train(rollout.response, rollout.problem, locate, rollout.facts)
     except NotVerified:
         return None
+    except NotGiven as error:
+        raise BadRowError(
+            f"{rollout.place}: {error}, and its run had none. Leave the design out, or dump a run on data with "
+            "reward_model.ground_truth (rlvr) and extra_info.index (random)"
+        ) from None
 
 
 def _check_kind(rollout: Rollout, settings: SparkSettings) -> None:
-    kinds = get_design(settings.design).kinds
+    kinds = settings.reward_design.kinds
     if kinds and rollout.verification is not None and rollout.kind not in kinds:
         needed = ", ".join(kind.value for kind in Kind if kind in kinds)
         raise BadRowError(

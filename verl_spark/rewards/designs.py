@@ -6,7 +6,7 @@ read is no verdict: the reward is missing (None), never 0. A verifier that marke
 judged no step that can be known: its marks are dropped as a whole.
 
 What a reward, and the marks, are for the single token is said by the design's `credit`. A design of a user's own is
-a `Design` in a module of theirs, named `module:NAME`."""
+a `Design` in a module of theirs, named `module:NAME`. Baselines are designs that ask no verifier."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -30,6 +30,22 @@ class State(str, Enum):
     """The call failed, was cut or could not be read."""
     STEP_MISMATCH = "step_mismatch"
     """The verifier marked another number of steps than the solution has, where the design needs the marks."""
+    UNCHECKED = "unchecked"
+    """The answer check came to no result."""
+    WAITING = "waiting"
+    """Something decides that is not there yet, such as a vote of the whole group."""
+    NO_LABEL = "no_label"
+    """That vote was a tie, or nobody stated an answer."""
+
+
+class Parts(NamedTuple):
+    """What a reward is the sum of."""
+
+    format: float = 0.0
+    process: float = 0.0
+    """From step marks."""
+    outcome: float = 0.0
+    """From a verdict on the whole solution."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,8 @@ class Scored:
     """None: missing. The rollout then stays out of its group's statistics and gets no advantage."""
     step_marks: tuple[int, ...] | None = None
     """One mark for each step of the solution, 1 correct and 0 incorrect, for a design that uses them; else None."""
+    parts: Parts | None = None
+    """None: all of the reward is outcome."""
 
 
 class StepLimits(NamedTuple):
@@ -63,6 +81,9 @@ step in place of many, and against ever smaller ones."""
 
 STEPS_SHARE, VERDICT_SHARE = 0.4, 0.6
 """Weights of k/n and y; SPARK, step-augmented reward."""
+
+FORMAT_WEIGHT, PROCESS_WEIGHT, OUTCOME_WEIGHT = 0.1, 0.3, 0.6
+"""Weights of V, k/n and y in a composed reward that names no others; our choice."""
 
 
 @dataclass(frozen=True)
@@ -110,19 +131,22 @@ class _VerdictDesign(Design):
 
 @dataclass(frozen=True)
 class _WeightedDesign(Design):
-    """r = V·(`steps_share`·k/n + `verdict_share`·y). SPARK, step-augmented reward.
+    """r = V·(`format_share` + `steps_share`·k/n + `verdict_share`·y). SPARK, step-augmented reward; our composed one.
 
-    With unequal counts there is no k/n: the reward is missing, since neither part could stand for the whole."""
+    With unequal counts there is no k/n: where it has a share the reward is missing, since no other part could stand
+    for the whole."""
 
+    format_share: float = 0.0
     steps_share: float = STEPS_SHARE
     verdict_share: float = VERDICT_SHARE
 
     def judged(self, n_steps: int | None, reading: Reading, verdict: float) -> Scored:
         marks = _marks(n_steps, reading)
-        if marks is None:
+        if marks is None and self.steps_share:
             return Scored(State.STEP_MISMATCH, None)
-        share = sum(marks) / len(marks)
-        return Scored(State.OK, self.steps_share * share + self.verdict_share * verdict, marks)
+        share = sum(marks) / len(marks) if marks else 0.0
+        parts = Parts(self.format_share, self.steps_share * share, self.verdict_share * verdict)
+        return Scored(State.OK, sum(parts), marks, parts)
 
 
 @dataclass(frozen=True)
@@ -158,10 +182,55 @@ class _FormatDesign(Design):
     """r = V: the format gate alone, a control arm. SPARK, baselines (our addition)."""
 
     def before_call(self, gate_valid: bool, n_steps: int | None) -> Scored:
-        return Scored(State.OK, 1.0) if gate_valid else Scored(State.FORMAT_INVALID, 0.0)
+        return Scored(State.OK, 1.0, parts=Parts(format=1.0)) if gate_valid else Scored(State.FORMAT_INVALID, 0.0)
 
     def judged(self, n_steps: int | None, reading: Reading, verdict: float) -> Scored:
         raise AssertionError("decided before the call")
+
+
+class Basis(str, Enum):
+    """What the verdict of a baseline rests on, in place of a verifier."""
+
+    REFERENCE = "reference"
+    """The rule-based answer check (`rewards.rule`), as in validation."""
+    CHANCE = "chance"
+    """The toss of a coin (`rewards.chance`)."""
+    GROUP = "group"
+    """The most frequent answer of the prompt's rollouts (`rewards.majority`)."""
+
+    @property
+    def of_training(self) -> bool:
+        """Whether it decides on rollouts of a training step alone."""
+        return self is not Basis.REFERENCE
+
+
+@dataclass(frozen=True)
+class Baseline(Design):
+    """r = V·y, y from a basis that is no verifier: all else is as for a design that asks one. SPARK, baselines."""
+
+    basis: Basis = Basis.REFERENCE
+
+    def judged(self, n_steps: int | None, reading: Reading, verdict: float) -> Scored:
+        raise AssertionError("no verifier is asked")
+
+
+def ruled(verdict: bool | None, undecided: State) -> Scored:
+    """Score of a valid rollout by a baseline's verdict; with None its reward is missing, and `undecided` says why."""
+    return Scored(undecided, None) if verdict is None else Scored(State.OK, float(verdict))
+
+
+def composed(
+    format_weight: float = FORMAT_WEIGHT, process_weight: float = PROCESS_WEIGHT, outcome_weight: float = OUTCOME_WEIGHT
+) -> Design:
+    """The design with these weights of V, k/n and y. Only with a weight of k/n does it need a verifier that marks."""
+    kinds = _STEP_KINDS if process_weight else frozenset(Kind)
+    return _WeightedDesign(
+        "composed",
+        kinds,
+        format_share=format_weight,
+        steps_share=process_weight,
+        verdict_share=outcome_weight,
+    )
 
 
 def _marks(n_steps: int | None, reading: Reading) -> tuple[int, ...] | None:
@@ -181,7 +250,11 @@ DESIGNS: dict[str, Design] = {
         _StepDesign("selective", _STEP_KINDS, credit=Selective()),
         _StepDesign("selective_half", _STEP_KINDS, credit=Selective(DISCOUNT)),
         _StepDesign("global_step", _STEP_KINDS, credit=GlobalStep(), limits=GLOBAL_LIMITS, strict=False),
+        composed(),
         _FormatDesign("format", frozenset()),
+        Baseline("rlvr", frozenset(), basis=Basis.REFERENCE),
+        Baseline("random", frozenset(), basis=Basis.CHANCE),
+        Baseline("majority", frozenset(), basis=Basis.GROUP),
     )
 }
 

@@ -1,15 +1,19 @@
-"""The rule-based answer check of validation: math-verify, in a child process that a deadline can kill.
+"""The rule-based answer check of validation and RLVR: math-verify, in child processes that a deadline can kill.
 
 math-verify's own time-outs use signals, which do not work in the threads and event loops of a reward worker, and
 a pathological expression can keep sympy busy for ever."""
 
 import asyncio
+import concurrent.futures
 import logging
 import multiprocessing
+from collections.abc import Sequence
 
 from pebble import ProcessExpired, ProcessPool
 
 logger = logging.getLogger(__name__)
+
+_UNFINISHED = (TimeoutError, asyncio.TimeoutError, concurrent.futures.TimeoutError, ProcessExpired)
 
 DEADLINE_S = 20.0
 """For one answer; parsing and comparing takes milliseconds unless it takes for ever. Covers the child's start."""
@@ -24,32 +28,56 @@ def _equal(response: str, reference: str) -> bool:
 
 
 class AnswerChecker:
-    """Compares answers with references. One child process, started when first needed."""
+    """Compares answers with references. `processes` children at most, started when first needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, processes: int = 1) -> None:
+        self._processes = processes
         self._pool: ProcessPool | None = None
 
     async def is_correct(self, response: str, reference: str, answer: str | None = None) -> bool:
-        """Whether the response's final answer equals `reference` mathematically.
+        """As `compare`; a check that comes to no result counts as not equal."""
+        return bool(await self.compare(response, reference, answer))
+
+    async def compare(self, response: str, reference: str, answer: str | None = None) -> bool | None:
+        """Whether the response's final answer equals `reference` mathematically; None if the deadline came first.
 
         `answer` is the content of the response's box, if known: when it equals the reference as text, no process
-        is asked. A check that runs into the deadline counts as not equal and is logged.
+        is asked. A check without a result is logged.
         """
         reference = reference.strip()
         if answer is not None and answer.strip() == reference:
             return True
-        if self._pool is None:
-            self._pool = ProcessPool(max_workers=1, context=multiprocessing.get_context("spawn"))
-        check = self._pool.schedule(_equal, args=(response, reference), timeout=DEADLINE_S)
         try:
-            return await asyncio.wrap_future(check)
-        except (TimeoutError, asyncio.TimeoutError, ProcessExpired):
-            logger.warning("the answer check against %r ran into its %g s and counts as wrong", reference, DEADLINE_S)
-            return False
+            return await asyncio.wrap_future(self._started(response, reference))
+        except _UNFINISHED:
+            _tell_unfinished(reference)
+            return None
+
+    def compare_all(self, pairs: Sequence[tuple[str, str]]) -> list[bool | None]:
+        """For each (answer, reference) what `compare` says of it; waits, for callers without an event loop."""
+        checks = [self._started(f"\\boxed{{{answer}}}", reference) for answer, reference in pairs]
+        return [_result(check, reference) for check, (_, reference) in zip(checks, pairs, strict=True)]
+
+    def _started(self, response: str, reference: str) -> "concurrent.futures.Future[bool]":
+        if self._pool is None:
+            self._pool = ProcessPool(max_workers=self._processes, context=multiprocessing.get_context("spawn"))
+        return self._pool.schedule(_equal, args=(response, reference), timeout=DEADLINE_S)
 
     def close(self) -> None:
-        """Ends the child process."""
+        """Ends the child processes."""
         if self._pool is not None:
             self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool.join()
             self._pool = None
+
+
+def _result(check: "concurrent.futures.Future[bool]", reference: str) -> bool | None:
+    try:
+        return check.result()
+    except _UNFINISHED:
+        _tell_unfinished(reference)
+        return None
+
+
+def _tell_unfinished(reference: str) -> None:
+    logger.warning("the answer check against %r came to no result within its %g s", reference, DEADLINE_S)

@@ -1,9 +1,9 @@
 """What a dumped training rollout says beside verl's own fields, so that it can be scored again without the run.
 
 verl writes `input`, `output`, `gts`, `score`, `step` and `uid` into `trainer.rollout_data_dir`, one file a step. The
-trainer hook adds the rollout's row and lists, its problem and which of its tokens the policy wrote; and, once for a
-folder, `RUN_FILE` with the settings of the run. Token ids are not written: the tokens of every step and of the
-response are all that an advantage depends on. `verl_spark.rescoring` reads it."""
+trainer hook adds the rollout's row and texts, its problem, which of its tokens the policy wrote and what a reward may
+go by beside the text; and, once for a folder, `RUN_FILE` with the settings of the run. Token ids are not written: the
+tokens of every step and of the response are all that an advantage depends on. `verl_spark.rescoring` reads it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,19 @@ from typing import Any
 
 from verl_spark.files import replacing
 from verl_spark.rewards.spans import TokenSpan
-from verl_spark.rl.row import MARKS_KEY, SPANS_KEY, STEPS_KEY, Info, known, marks_of, row_of, spans_of, steps_of
+from verl_spark.rl.row import (
+    ANSWER_KEY,
+    MARKS_KEY,
+    SPANS_KEY,
+    STEPS_KEY,
+    Info,
+    known,
+    marks_of,
+    row_of,
+    spans_of,
+    steps_of,
+)
+from verl_spark.rl.scoring import Facts
 from verl_spark.settings import SparkSettings
 
 PROBLEM_KEY = "spark_problem"
@@ -24,6 +36,14 @@ KIND_KEY = "spark_kind"
 """Kind of the verifier; null for a design that asks nobody."""
 FORMAT_KEY = "spark_policy_format"
 """Text format in which the steps were found."""
+LENGTH_KEY, LONGEST_KEY = "spark_length", "spark_longest"
+"""Tokens of the response, and of the longest one that the policy could write."""
+PLACE_KEY = "spark_place"
+"""Step for which the prompt was taken from the data, its dataset index and the rollout's number; null without index."""
+PADDING_KEY = "spark_padding"
+"""Whether this is no rollout, but one of those with which verl fills a batch."""
+REFERENCE_KEY = "gts"
+"""verl's own: the reference answer of the data, null without one."""
 
 RUN_FILE = "spark_run.json"
 """In the dump's folder: `reward.spark` and what of `algorithm` decides advantages, nested as in verl's config."""
@@ -31,8 +51,10 @@ RUN_FILE = "spark_run.json"
 ALGORITHM_KEYS = ("adv_estimator", "norm_adv_by_std_in_grpo")
 
 
-def dumped(settings: SparkSettings, info: Info, problem: str, mask: Sequence[int]) -> dict[str, Any]:
-    """The fields of one rollout; null is "not known". `mask` is its response mask."""
+def dumped(
+    settings: SparkSettings, info: Info, problem: str, mask: Sequence[int], facts: Facts, padding: bool = False
+) -> dict[str, Any]:
+    """The fields of one rollout; null is "not known". `mask` is its response mask. verl writes the reference."""
     return {
         **known(row_of(info)),
         STEPS_KEY: steps_of(info),
@@ -42,6 +64,11 @@ def dumped(settings: SparkSettings, info: Info, problem: str, mask: Sequence[int
         TOKENS_KEY: runs(mask),
         KIND_KEY: settings.verifier.kind.value if settings.asks_verifier else None,
         FORMAT_KEY: settings.policy_format,
+        ANSWER_KEY: info[ANSWER_KEY] or None,
+        LENGTH_KEY: facts.n_tokens,
+        LONGEST_KEY: facts.most_tokens,
+        PLACE_KEY: facts.place,
+        PADDING_KEY: padding,
     }
 
 

@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from verl_spark.rewards.designs import GLOBAL_LIMITS, SELECTIVE_LIMITS
-from verl_spark.rl.row import CAUSE_KEYS, GATE_KEYS, Row, is_missing
+from verl_spark.rewards.designs import GLOBAL_LIMITS, SELECTIVE_LIMITS, State
+from verl_spark.rl.row import CAUSE_KEYS, GATE_KEYS, STATE_KEYS, Row, is_missing
 from verl_spark.verifier.outcome import Cause
 
 HIGH_SHARE = 0.8
@@ -72,6 +72,7 @@ FLAGS: dict[str, Flag] = {
 """Name to condition."""
 
 _CAUSES = {f"missing/{cause.value}": key for cause, key in CAUSE_KEYS.items() if cause is not Cause.FAILED}
+_UNCHECKED = {f"missing/{State.UNCHECKED.value}": STATE_KEYS[State.UNCHECKED]}
 _GATE = {f"gate/{reason.value}": key for reason, key in GATE_KEYS.items()}
 
 
@@ -86,8 +87,8 @@ def lacks_marks(row: Mapping[str, float]) -> bool:
 
 
 def reasons(row: Row) -> tuple[str, ...]:
-    """Everything that makes a rollout suspicious, by name. A failed call says nothing of the policy and is none."""
-    found = [name for name, key in (_GATE | _CAUSES).items() if row[key] == 1]
+    """Everything that makes a rollout suspicious, by name. A failed call and a tied vote say nothing of it."""
+    found = [name for name, key in (_GATE | _CAUSES | _UNCHECKED).items() if row[key] == 1]
     found += ["missing/step_mismatch"] if lacks_marks(row) else []
     found += ["step_limit"] if row["spark_step_limit"] == 1 else []
     return (*found, *(f"flags/{name}" for name in raised(row)))

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from verl_spark.rewards.credit import Credited, Rollouts
-from verl_spark.rewards.designs import GLOBAL_LIMITS, SELECTIVE_LIMITS
+from verl_spark.rewards.designs import GLOBAL_LIMITS, SELECTIVE_LIMITS, State
 from verl_spark.rl.flags import FLAGS, lacks_marks, raised
-from verl_spark.rl.row import CAUSE_KEYS, GATE_KEYS, Row, is_missing
+from verl_spark.rl.row import CAUSE_KEYS, GATE_KEYS, PART_KEYS, STATE_KEYS, Row, is_missing
 from verl_spark.verification.signs import WORDS
 from verl_spark.verifier.outcome import Cause
 
@@ -25,7 +25,11 @@ METRICS: dict[str, str] = {
     "spark/gated": "rollouts refused before the call (format, step limit): reward zero",
     "spark/called": "calls made to the verifier",
     "spark/cached": "calls saved because the same question was known or under way",
-    "spark/reward/mean": "mean reward of scored and gated rollouts",
+    "spark/reward/mean": "mean reward of scored and gated rollouts; the sum of the next four",
+    "spark/part/format/mean": "of it, for a valid format",
+    "spark/part/process/mean": "of it, for correct steps",
+    "spark/part/outcome/mean": "of it, for a verdict on the whole solution",
+    "spark/overlong/mean": "of it, the penalty for long responses (0 or less)",
     "spark/verdict_yes": "share of Yes among read verdicts",
     "spark/steps/mean": "steps of a solution, as the policy wrote them; this and the next six of solutions in steps",
     "spark/steps/p5": "5th percentile of steps",
@@ -51,10 +55,13 @@ METRICS: dict[str, str] = {
     "spark/verifier/attempts/mean": "attempts of a call",
     "spark/step_mismatch": "rollouts whose marks do not match the solution's steps, where the design needs them",
     "spark/step_limit": "rollouts outside the design's step limits",
+    "spark/vote/share/mean": "share of a group's rollouts that gave its most frequent answer; only with `majority`",
     "spark/credit/rollouts": "rollouts whose marks count in advantages; only with a design that credits steps",
     "spark/credit/silenced": "share of the policy's tokens from which a mark took all of their advantage; likewise",
     **{f"spark/missing/{cause.value}": f"missing because: {cause.value.replace('_', ' ')}" for cause in Cause},
     "spark/missing/step_mismatch": "missing because: marks do not match the steps, and the reward needs them",
+    "spark/missing/unchecked": "missing because: the answer check came to no result; only with `rlvr` and `majority`",
+    "spark/missing/no_label": "missing because: a vote that was a tie or had no answer; only with `majority`",
     **{f"spark/gate/{reason.value}": f"gate finding: {reason.value.replace('_', ' ')}" for reason in GATE_KEYS},
     **{f"spark/flags/{name}": f"share of rollouts with {flag.meaning}" for name, flag in FLAGS.items()},
     "spark/alarms": "alarms that went off in the step; only with `reward.spark.alarms`",
@@ -86,6 +93,7 @@ def step_metrics(rows: Sequence[Row]) -> dict[str, float]:
         **{f"spark/{key}": total[f"spark_{key}"] for key in ("step_mismatch", "step_limit")},
         **{f"spark/missing/{cause.value}": total[key] for cause, key in CAUSE_KEYS.items()},
         "spark/missing/step_mismatch": float(sum(map(lacks_marks, rows))),
+        **{f"spark/missing/{state.value}": total[STATE_KEYS[state]] for state in (State.UNCHECKED, State.NO_LABEL)},
         **{f"spark/gate/{reason.value}": total[key] for reason, key in GATE_KEYS.items()},
         **{f"spark/flags/{name}": sum(name in names for names in raised_by) / len(rows) for name in FLAGS},
         **{f"spark/steps/below_{n}": _mean(steps < n) for n in FEW},
@@ -99,6 +107,9 @@ def step_metrics(rows: Sequence[Row]) -> dict[str, float]:
         "spark/verifier/prompt_tokens": total["spark_prompt_tokens"],
         "spark/verifier/completion_tokens": total["spark_completion_tokens"],
         "spark/reward/mean": _mean(columns["spark_reward"][rewarded]),
+        **{f"spark/part/{part}/mean": _mean(columns[key][rewarded]) for part, key in PART_KEYS.items()},
+        "spark/overlong/mean": _mean(columns["spark_overlong"][rewarded]),
+        "spark/vote/share/mean": _mean(columns["spark_vote_share"]),
         "spark/verdict_yes": _mean(columns["spark_verdict"]),
         "spark/steps/mean": _mean(columns["spark_steps"]),
         "spark/steps_correct/mean": _mean(columns["spark_steps_correct"]),

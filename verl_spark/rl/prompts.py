@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from verl_spark.rewards.chance import Place
+from verl_spark.rewards.designs import Basis
 from verl_spark.settings import SparkSettings
 from verl_spark.verification.policy_format import get_policy_format
 
@@ -38,21 +40,39 @@ def note_of(fields: Mapping[str, Any]) -> Note:
     return Note(str(extra[_PROBLEM]), bool(extra[_VALIDATION]), bool(extra.get(_PROBE, False)))
 
 
-def reference_of(fields: Mapping[str, Any]) -> str:
-    """The reference answer of a validation row, where verl keeps it. Raises `ValueError` when there is none.
+def place_of(fields: Mapping[str, Any]) -> Place:
+    """Where a training rollout stands in the run, from the fields of verl's streaming reward path.
 
-    Only validation asks for it; a training row needs none and none is looked at.
-    """
+    `PromptPreparer` has seen to the index. Raises `KeyError` with the cure when an agent loop lost the others."""
     try:
-        reference = fields["reward_model"]["ground_truth"]
-    except (KeyError, TypeError):
-        reference = None
+        return Place(int(fields["global_steps"]), str(fields["extra_info"]["index"]), rollout=int(fields["session_id"]))
+    except KeyError as error:
+        raise KeyError(
+            f"{error.args[0]}: a random reward goes by global_steps, session_id and extra_info.index, which verl 0.9.1 "
+            "hands to every reward while rollouts are generated; an agent loop manager of your own must keep them"
+        ) from None
+
+
+def reference_of(fields: Mapping[str, Any]) -> str:
+    """The reference answer of a row, where verl keeps it. Raises `ValueError` when there is none.
+
+    Only validation asks for it, and the design `rlvr`, for which `PromptPreparer` has looked; any other training row
+    needs none and none is looked at.
+    """
+    reference = _ground_truth(fields)
     if reference is None:
         raise ValueError(
             "a validation row has no reward_model.ground_truth, which the rule-based checker needs: add it to "
             "data.val_files, or validate not at all with trainer.test_freq=-1 and trainer.val_before_train=False"
         )
     return str(reference)
+
+
+def _ground_truth(fields: Mapping[str, Any]) -> Any:
+    try:
+        return fields["reward_model"]["ground_truth"]
+    except (KeyError, TypeError):
+        return None
 
 
 class PromptPreparer:
@@ -90,15 +110,33 @@ class PromptPreparer:
         extra = dict(row.get("extra_info") or {})
         problem = self._problem(row, extra, last["content"], where)
         probe = same_problem(problem) in self.probe
-        if probe and not self.validation:
-            raise ValueError(
-                f"{where}: its problem is also in reward.spark.probe_files, which training must never see; take it out "
-                f"of one of the two: {problem[:80]!r}"
-            )
+        if not self.validation:
+            if probe:
+                raise ValueError(
+                    f"{where}: its problem is also in reward.spark.probe_files, which training must never see; take it "
+                    f"out of one of the two: {problem[:80]!r}"
+                )
+            self._check_basis(row, extra, problem)
         if self.instruction:
             last["content"] = f"{last['content']}\n\n{self.instruction}"
         note = {_PROBLEM: problem, _VALIDATION: self.validation, _PROBE: probe}
         return {**row, "raw_prompt": messages, "extra_info": {**extra, **note}}
+
+    def _check_basis(self, row: Mapping[str, Any], extra: Mapping[str, Any], problem: str) -> None:
+        """Refuses a training row without what the design's verdicts rest on; named by its problem, the one name that
+        every row has."""
+        where, design = f"training row {problem[:60]!r}", f"reward.spark.design={self.settings.design}"
+        if self.settings.basis is Basis.CHANCE and extra.get("index") is None:
+            raise ValueError(
+                f"{where}: no extra_info.index, by which {design} tells rows apart so that their coins fall the same "
+                "in every run (verl puts 0 for all of them): give each row of data.train_files a number of its own in "
+                "extra_info.index"
+            )
+        if self.settings.basis is Basis.REFERENCE and not str(_ground_truth(row) or "").strip():
+            raise ValueError(
+                f"{where}: no reward_model.ground_truth, with which {design} compares answers: add it to "
+                "data.train_files, or choose a design that needs no reference"
+            )
 
     def _problem(self, row: Mapping[str, Any], extra: Mapping[str, Any], user_turn: str, where: str) -> str:
         name = self.settings.problem_field

@@ -4,17 +4,19 @@
 Whether a rollout is training or validation, and the problem as it stood before our format instruction, come with
 the row: `verl_spark.rl.prompts` puts them there."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from omegaconf import OmegaConf
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
+from verl_spark.rewards.designs import Basis
 from verl_spark.rewards.spans import step_spans
 from verl_spark.rl.judge_actor import RemoteJudge
-from verl_spark.rl.prompts import note_of, reference_of
+from verl_spark.rl.prompts import note_of, place_of, reference_of
 from verl_spark.rl.row import reported_score
-from verl_spark.rl.scoring import Scorer
+from verl_spark.rl.scoring import Facts, Scorer
 from verl_spark.settings import SparkSettings
 
 
@@ -32,9 +34,9 @@ class SparkRewardManager(RewardManagerBase):  # type: ignore[misc]
         super().__init__(config, tokenizer, compute_score)
         # The router's address is not used: it hides status codes and admits 256 calls, so the judge talks to the
         # servers themselves.
-        settings = SparkSettings.from_config(config.reward.spark)
+        self._settings = SparkSettings.from_config(config.reward.spark)
         dumped = bool(OmegaConf.select(config, "trainer.rollout_data_dir"))
-        self._scorer = Scorer(settings, RemoteJudge(), reward_model_tokenizer, dumped)
+        self._scorer = Scorer(self._settings, RemoteJudge(), reward_model_tokenizer, dumped)
 
     async def run_single(self, data: Any) -> dict[str, Any]:
         """The reward of the last output of one session, as verl's reward loop wants it."""
@@ -46,13 +48,24 @@ class SparkRewardManager(RewardManagerBase):  # type: ignore[misc]
         response = decode(ids)
         fields = item.non_tensor_batch
         note = note_of(fields)
+        facts = Facts(n_tokens, self.config.data.max_response_length if self._settings.overlong_buffer.enable else None)
         if note.probe:
-            info = await self._scorer.probe(response, note.problem, reference_of(fields))
+            info = await self._scorer.probe(response, note.problem, reference_of(fields), facts)
         elif note.validation:
             info = await self._scorer.validate(response, reference_of(fields))
         else:
-            info = await self._scorer.train(response, note.problem, partial(step_spans, ids, response, decode=decode))
+            locate = partial(step_spans, ids, response, decode=decode)
+            info = await self._scorer.train(response, note.problem, locate, self._of_training(facts, fields))
         return {"reward_score": reported_score(info), "reward_extra_info": info}
+
+    def _of_training(self, facts: Facts, fields: Any) -> Facts:
+        """Beside `facts` only what the design goes by: training looks at no reference unless its design is to."""
+        basis = self._settings.basis
+        return replace(
+            facts,
+            reference=reference_of(fields) if basis is Basis.REFERENCE else None,
+            place=place_of(fields) if basis is Basis.CHANCE else None,
+        )
 
 
 class SparkPrmCot(SparkRewardManager):
@@ -68,7 +81,19 @@ class SparkOrm(SparkRewardManager):
 
 
 class SparkFormat(SparkRewardManager):
-    """The format gate alone as reward: a control arm that asks no verifier."""
+    """The format gate alone as reward: a control arm that asks no verifier, as all below."""
+
+
+class SparkRlvr(SparkRewardManager):
+    """The rule-based answer check against references."""
+
+
+class SparkRandom(SparkRewardManager):
+    """A seeded coin."""
+
+
+class SparkMajority(SparkRewardManager):
+    """The most frequent answer of the prompt's rollouts in place of a reference; the trainer hook counts the votes."""
 
 
 MANAGERS: dict[str, type[SparkRewardManager]] = {
@@ -76,5 +101,8 @@ MANAGERS: dict[str, type[SparkRewardManager]] = {
     "spark_prm": SparkPrm,
     "spark_orm": SparkOrm,
     "spark_format": SparkFormat,
+    "spark_rlvr": SparkRlvr,
+    "spark_random": SparkRandom,
+    "spark_majority": SparkMajority,
 }
 """Names as in `reward.reward_manager.name`. verl wants a class each; what differs is in `reward.spark`."""

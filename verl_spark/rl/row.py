@@ -4,9 +4,9 @@ verl takes the names of its extra reward fields from the first sample and looks 
 that is missing once loses a column or ends the step. NaN means "not known here" and never a zero; whoever
 averages leaves it out. What a metric derived from these means is said in `verl_spark.rl.metrics`.
 
-Beside the numbers go three lists as texts (`TEXT_KEYS`): the marked steps, for designs that credit tokens by them, and
-for the dump what the verifier marked and where the steps are. `Info` is a row with its lists, as verl carries it to the
-trainer."""
+Beside the numbers go a few texts (`TEXT_KEYS`): the marked steps, for designs that credit tokens by them, the answer,
+for a vote of the group, and for the dump what the verifier marked and where the steps are. `Info` is a row with its
+texts, as verl carries it to the trainer."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from dataclasses import fields
 from typing import Any
 
 from verl_spark.rewards.credit import MarkedStep
-from verl_spark.rewards.designs import Scored, State
+from verl_spark.rewards.designs import Parts, Scored, State
 from verl_spark.rewards.spans import TokenSpan
 from verl_spark.verification.gate import Gate, GateReason
 from verl_spark.verification.signs import Signs
@@ -26,6 +26,10 @@ NAN = math.nan
 GATE_KEYS = {reason: f"spark_gate_{reason.value}" for reason in GateReason if reason is not GateReason.OK}
 CAUSE_KEYS = {cause: f"spark_{cause.value}" for cause in Cause}
 SIGN_KEYS = {field.name: f"spark_{field.name}" for field in fields(Signs)}
+STATE_KEYS = {
+    state: f"spark_{state.value}" for state in (State.STEP_MISMATCH, State.STEP_LIMIT, State.UNCHECKED, State.NO_LABEL)
+}
+PART_KEYS = {part: f"spark_part_{part}" for part in Parts._fields}
 
 KEYS: tuple[str, ...] = (
     "acc",  # rule-based checker; validation only
@@ -37,8 +41,10 @@ KEYS: tuple[str, ...] = (
     "spark_gated",  # refused before the call: reward zero
     *GATE_KEYS.values(),  # what the gate found, also when it is switched off
     *CAUSE_KEYS.values(),  # why a verdict is missing
-    "spark_step_mismatch",
-    "spark_step_limit",
+    *STATE_KEYS.values(),
+    *PART_KEYS.values(),  # what the reward consists of, beside the next
+    "spark_overlong",  # penalty for a long response, 0 or less
+    "spark_vote_share",  # of the group's rollouts, those that voted for the most frequent answer
     "spark_called",  # a call was made for this rollout
     "spark_cached",  # a call was saved: the same question was known or under way
     "spark_verdict",
@@ -56,6 +62,8 @@ KEYS: tuple[str, ...] = (
 )
 _MEASURED = {
     *("acc", "spark_verdict", "spark_steps", "spark_steps_correct", "spark_steps_marked", "spark_inconsistent"),
+    "spark_vote_share",
+    *PART_KEYS.values(),
     *SIGN_KEYS.values(),
 }
 
@@ -67,14 +75,17 @@ MARKS_KEY = "spark_marks"
 """All marks of a readable verification, whatever the design makes of them, as JSON `[mark, ...]`; else empty."""
 SPANS_KEY = "spark_step_spans"
 """The tokens of the solution's steps as JSON, `[[start, end], ...]`; empty where nobody looked for them."""
-TEXT_KEYS = (STEPS_KEY, MARKS_KEY, SPANS_KEY)
+ANSWER_KEY = "spark_answer"
+"""The answer that a rollout votes for; empty if it states none or nobody votes."""
+
+TEXT_KEYS = (STEPS_KEY, MARKS_KEY, SPANS_KEY, ANSWER_KEY)
 
 TRAINING_KEYS = frozenset((*KEYS, *TEXT_KEYS)) - {"acc", *GATE_KEYS.values()}
 """Fields that say something of training rollouts only."""
 
 Row = dict[str, float]
 Info = dict[str, float | str]
-"""A row and, under `TEXT_KEYS`, its lists: verl's `reward_extra_info` of a rollout."""
+"""A row and, under `TEXT_KEYS`, its texts: verl's `reward_extra_info` of a rollout."""
 
 
 def info_of(
@@ -82,10 +93,12 @@ def info_of(
     steps: Sequence[MarkedStep] | None = None,
     marks: Sequence[int] | None = None,
     spans: Sequence[TokenSpan] | None = None,
+    answer: str | None = None,
 ) -> Info:
-    """The row with these marked steps, marks and spans; None is "not known"."""
+    """The row with these marked steps, marks, spans and answer; None is "not known"."""
     plain = None if steps is None else [[step.start, step.end, int(step.correct)] for step in steps]
-    return {**row, STEPS_KEY: _text(plain), MARKS_KEY: _text(marks), SPANS_KEY: _text(spans)}
+    lists = {STEPS_KEY: _text(plain), MARKS_KEY: _text(marks), SPANS_KEY: _text(spans)}
+    return {**row, **lists, ANSWER_KEY: answer or ""}
 
 
 def row_of(info: Info) -> Row:
@@ -158,10 +171,12 @@ def training_row(
     cached: bool,
     signs: Signs,
     control_strings: int,
+    overlong: float,
 ) -> Row:
     """The row of a training rollout; exactly one of scored, missing and gated is 1.
 
-    `outcome` is None when no verifier was asked, which is either a refusal or a design that needs none.
+    `outcome` is None when no verifier was asked, which is either a refusal or a design that needs none. `overlong`,
+    0 or less, is added to a reward that is there.
     """
     row = empty_row()
     _note_gate(row, gate)
@@ -170,19 +185,34 @@ def training_row(
         row[key] = NAN if value is None else float(value)
     row["spark_control_strings"] = float(control_strings)
     row["spark_neutralised"] = float(neutralised)
-    row["spark_step_mismatch"] = float(scored.state is State.STEP_MISMATCH)
-    row["spark_step_limit"] = float(scored.state is State.STEP_LIMIT)
+    row["spark_overlong"] = overlong
     if n_steps is not None:
         row["spark_steps"] = float(n_steps)
-    if scored.reward is None:
-        row["spark_missing"] = 1.0
-    else:
-        row["spark_reward"] = scored.reward
-        refused = outcome is None and scored.state in (State.FORMAT_INVALID, State.STEP_LIMIT)
-        row["spark_gated" if refused else "spark_scored"] = 1.0
+    _note_score(row, scored, refused=outcome is None and scored.state in (State.FORMAT_INVALID, State.STEP_LIMIT))
     if outcome is not None:
         _note_outcome(row, outcome, cached)
     return row
+
+
+def voted_row(row: Row, scored: Scored | None, share: float | None) -> Row:
+    """The row of a rollout after the vote of its group: now with its score, if it waited for one (else None)."""
+    row = {**row, "spark_vote_share": NAN if share is None else share}
+    if scored is not None:
+        row["spark_missing"] = 0.0
+        _note_score(row, scored, refused=False)
+    return row
+
+
+def _note_score(row: Row, scored: Scored, refused: bool) -> None:
+    for state, key in STATE_KEYS.items():
+        row[key] = float(scored.state is state)
+    if scored.reward is None:
+        row["spark_missing"] = 1.0
+        return
+    row["spark_reward"] = scored.reward + row["spark_overlong"]
+    row["spark_gated" if refused else "spark_scored"] = 1.0
+    parts = scored.parts or Parts(outcome=scored.reward)
+    row.update((PART_KEYS[part], value) for part, value in parts._asdict().items())
 
 
 def _note_gate(row: Row, gate: Gate) -> None:

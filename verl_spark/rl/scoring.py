@@ -6,16 +6,20 @@ a reward that the gate already settled. Plain asyncio without Ray, so that a tes
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
+from verl_spark.rewards.chance import Place, coin
 from verl_spark.rewards.credit import marked
-from verl_spark.rewards.designs import Scored, get_design
+from verl_spark.rewards.designs import Baseline, Basis, Scored, State, ruled
+from verl_spark.rewards.overlong import overlong_penalty
 from verl_spark.rewards.rule import AnswerChecker
 from verl_spark.rewards.spans import TokenSpan
 from verl_spark.rl.row import Info, Row, info_of, probe_row, training_row, validation_row
 from verl_spark.settings import SparkSettings
+from verl_spark.verification.boxes import last_box
+from verl_spark.verification.gate import Gate
 from verl_spark.verification.policy_format import get_policy_format
 from verl_spark.verification.prompts import verifier_message
 from verl_spark.verification.rendering import render
@@ -27,9 +31,33 @@ from verl_spark.verifier.outcome import Cause, Judged, Undecided
 
 logger = logging.getLogger(f"verl.{__name__}")  # verl's processes show its own loggers only
 
+T = TypeVar("T")
 Ask = Callable[[Question], Awaitable[Answer]]
 Locate = Callable[[Sequence[Span]], Sequence[TokenSpan]]
 """The tokens of a response's steps: `rewards.spans.step_spans` of the response's own ids and text."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a reward may go by beside a response's text. None: the caller does not know it, or it is not needed."""
+
+    n_tokens: int | None = None
+    """Tokens of the response; for the overlong penalty."""
+    most_tokens: int | None = None
+    """Longest response that the policy may write; likewise."""
+    reference: str | None = None
+    """Reference answer; for the design `rlvr`."""
+    place: Place | None = None
+    """For the design `random`."""
+    training: bool = True
+    """Whether this is a rollout of a training step; only there a coin falls or a group votes."""
+
+
+NOTHING = Facts()
+
+
+class NotGiven(ValueError):
+    """A fact is not known by which the reward goes; the message names both."""
 
 
 @dataclass
@@ -46,43 +74,58 @@ class Scorer:
     dumped: bool = False
     """Whether rollouts are stored to be scored again: every one then carries the tokens of its steps, which another
     design may need."""
+    checker: AnswerChecker | None = None
+    """The rule-based answer check; None starts one."""
 
     def __post_init__(self) -> None:
         self._format = get_policy_format(self.settings.policy_format)
-        self._design = get_design(self.settings.design)
-        self._checker = AnswerChecker()
+        self._design = self.settings.reward_design
+        self._checker = self.checker or AnswerChecker()
 
-    async def train(self, response: str, problem: str, locate: Locate | None = None) -> Info:
+    async def train(self, response: str, problem: str, locate: Locate | None = None, facts: Facts = NOTHING) -> Info:
         """The row of a training rollout, and its marked steps where the design credits tokens by them.
 
-        `response` is the full decoded text, without special tokens. ValueError without `locate` for such a design."""
+        `response` is the full decoded text, without special tokens. Under the design `majority` the row waits, as
+        missing, for the vote of its group (`rl.votes`). Raises ValueError without a `locate` that the settings need,
+        `NotGiven` without such a fact.
+        """
         if locate is None and self._design.credit.reads_steps:
             raise ValueError(f"the design {self.settings.design} needs the response's token ids; a text alone has none")
-        row, scored, marks = await self._scored(response, problem)
+        row, scored, marks = await self._scored(response, problem, facts)
         spans = await self._spans(response, scored, locate)
         steps = None
         if self._design.credit.reads_steps and spans is not None and scored.step_marks is not None:
             steps = marked(spans, scored.step_marks)
-        return info_of(row, steps, marks, spans)
+        # With the gate open it need not be where a valid response has it.
+        answer = last_box(response) if scored.state is State.WAITING else None
+        return info_of(row, steps, marks, spans, answer)
 
     async def validate(self, response: str, reference: str) -> Info:
         """The row of a validation response: the rule-based checker against `reference`, never the verifier."""
         correct = await self._checker.is_correct(response, reference, self._format.answer(response))
         return info_of(validation_row(correct, self._format.check(response)))
 
-    async def probe(self, response: str, problem: str, reference: str) -> Info:
-        """The row of a probe response: scored as in training, and checked by rule against `reference`."""
-        row, *_ = await self._scored(response, problem)
+    async def probe(self, response: str, problem: str, reference: str, facts: Facts = NOTHING) -> Info:
+        """The row of a probe response: scored as in training, and checked by rule against `reference`.
+
+        Where a coin or a vote would decide all rewards are missing: both are for the rollouts of a training step, and
+        the zeros of refused responses alone would be no average."""
+        row, *_ = await self._scored(response, problem, replace(facts, reference=reference, training=False))
         correct = await self._checker.is_correct(response, reference, self._format.answer(response))
         return info_of(probe_row(row, correct))
 
-    async def _scored(self, response: str, problem: str) -> tuple[Row, Scored, tuple[int, ...] | None]:
+    async def _scored(self, response: str, problem: str, facts: Facts) -> tuple[Row, Scored, tuple[int, ...] | None]:
         """The row and the score of a response, and all marks that the verifier gave it."""
         gate = self._format.check(response)
         valid = gate.valid or not self.settings.format_gate
         rendered = render(response, self._format, self.settings.rendering)
-        found = signs(response, self._format), control_strings(response)
+        found = signs(response, self._format), control_strings(response), self._overlong(facts)
         decided = self._design.before_call(valid, rendered.n_steps)
+        if isinstance(self._design, Baseline):
+            if not facts.training and self._design.basis.of_training:
+                decided = ruled(None, State.WAITING)
+            elif decided is None:
+                decided = await self._ruled(self._design.basis, response, gate, facts)
         if decided is not None:
             row = training_row(gate, decided, rendered.n_steps, rendered.neutralised, None, False, *found)
             return row, decided, None
@@ -91,6 +134,27 @@ class Scorer:
         scored = self._design.score(valid, rendered.n_steps, reading)
         row = training_row(gate, scored, rendered.n_steps, rendered.neutralised, answer.outcome, answer.cached, *found)
         return row, scored, reading.steps if reading else None
+
+    async def _ruled(self, basis: Basis, response: str, gate: Gate, facts: Facts) -> Scored:
+        """Score of a valid response by what the design's verdicts rest on."""
+        match basis:
+            case Basis.REFERENCE:
+                reference = _given(facts.reference, f"design={self.settings.design} needs a reference answer")
+                answer = gate.answer.box.content if gate.answer else None
+                return ruled(await self._checker.compare(response, reference, answer), State.UNCHECKED)
+            case Basis.CHANCE:
+                place = _given(facts.place, f"design={self.settings.design} needs the rollout's place in the run")
+                return ruled(coin(self.settings.seed, place), State.OK)
+            case Basis.GROUP:
+                return ruled(None, State.WAITING)
+
+    def _overlong(self, facts: Facts) -> float:
+        buffer = self.settings.overlong_buffer
+        if not buffer.enable:
+            return 0.0
+        n_tokens = _given(facts.n_tokens, "overlong_buffer needs the response's number of tokens")
+        most = _given(facts.most_tokens, "overlong_buffer needs the longest response's number of tokens")
+        return overlong_penalty(n_tokens, most, buffer.len, buffer.penalty_factor)
 
     async def _spans(self, response: str, scored: Scored, locate: Locate | None) -> Sequence[TokenSpan] | None:
         """The tokens of the steps, where somebody needs them.
@@ -123,3 +187,9 @@ class Scorer:
         if limit is not None and len(ids) > limit:
             return Answer(Undecided(Cause.TOO_LONG, f"{len(ids)} tokens, the limit is {limit}"))
         return await self.ask(Question(tuple(ids), kind))
+
+
+def _given(fact: T | None, need: str) -> T:
+    if fact is None:
+        raise NotGiven(need)
+    return fact

@@ -2,14 +2,16 @@
 
 verl 0.9.1 has no hook to (a) leave a rollout out of its group, (b) put reward fields into training metrics,
 (c) pass the data source, the reference and the kind of call to a colocated reward model, (d) prepare prompts
-whatever dataset the recipe uses, (e) give an estimator the marks of steps, (f) end a training after a step.
-A registered subclass does all six (`verl.trainer.ppo.v1.register_trainer`); other estimators, sampling, updates and
-checkpoints stay verl's."""
+whatever dataset the recipe uses, (e) give an estimator the marks of steps, (f) make a reward of a whole group, which
+is there for the first time before advantages are computed, (g) end a training after a step. A registered subclass does
+all seven (`verl.trainer.ppo.v1.register_trainer`); other estimators, sampling, updates and checkpoints stay verl's."""
 
 import json
 import logging
 import os
 import uuid
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,9 @@ from verl.trainer.ppo.v1 import PPOTrainer, PPOTrainerColocateAsync, PPOTrainerS
 from verl.utils import tensordict_utils as tu
 from verl.utils.dataset.rl_dataset import collate_fn
 
+from verl_spark.rewards.chance import Place
 from verl_spark.rewards.credit import GROUPED, MarkedStep, Rollouts, sits_out
+from verl_spark.rewards.designs import Basis
 from verl_spark.rl.alarms import COUNT, Alarms, AlarmStop
 from verl_spark.rl.dump import dumped, write_run
 from verl_spark.rl.guard import watch
@@ -30,7 +34,9 @@ from verl_spark.rl.judge_actor import start_judge
 from verl_spark.rl.metrics import credit_metrics, probe_metrics, step_metrics
 from verl_spark.rl.prompts import PromptPreparer, instruction_of, note_of, same_problem
 from verl_spark.rl.row import KEYS, TRAINING_KEYS, Info, is_missing, row_of, steps_of
+from verl_spark.rl.scoring import Facts
 from verl_spark.rl.suspects import most_suspicious, record, write
+from verl_spark.rl.votes import Votes
 from verl_spark.settings import NODE, SparkSettings, differences, without_watching
 
 logger = logging.getLogger(f"verl.{__name__}")  # verl's task runner shows its own loggers only
@@ -190,10 +196,30 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         _put(batch, {"extra_fields": extra})
         return batch
 
+    @cached_property
+    def _votes(self) -> Votes | None:
+        """What counts the votes of a design by which groups vote."""
+        return Votes() if self.spark.basis is Basis.GROUP else None
+
+    def _count_votes(self, batch: Any, votes: Votes) -> None:
+        """Writes the rewards by the groups' votes where the reward loop's would stand; padding is nobody's vote."""
+        fields = ["extra_fields", "rm_scores"]
+        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
+        extra, scores = _objects(data["extra_fields"]), list(data["rm_scores"].unbind())
+        real = [i for i, tag in enumerate(batch.tags) if not tag.get("is_padding", False)]
+        infos = votes.counted([batch.keys[i] for i in real], [extra[i]["reward_extra_info"] for i in real])
+        for i, info in zip(real, infos, strict=True):
+            extra[i] = {**extra[i], "reward_extra_info": info}
+            scores[i] = torch.zeros_like(scores[i])
+            scores[i][-1] = info["spark_reward"]  # as verl places the reward of a response
+        _put(batch, {"extra_fields": extra, "rm_scores": scores})
+
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
         """The design's credit where it reads steps, else verl's estimator over the rollouts that have a reward.
 
         Those without get zero on every token."""
+        if self._votes is not None:
+            self._count_votes(batch, self._votes)
         fields = ["uid", "extra_fields", "response_mask", "rm_scores"]
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
         uids = [str(uid) for uid in _objects(data["uid"])]
@@ -340,16 +366,24 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
     def _text(self, ids: Any) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
+    def _shutdown_dump_executor(self) -> None:
+        """verl 0.9.1 calls this at every end of a training (`on_train_end` only at an early one): so it also ends the
+        processes of the vote's answer check."""
+        super()._shutdown_dump_executor()
+        if self._votes is not None:
+            self._votes.close()
+
     def _log_rollout_data(self, batch: Any, timing_raw: dict[str, Any], rollout_data_dir: str) -> None:
         """Gathers what the dump of training rollouts says beside verl's fields, and the settings of the run."""
         fields = ["extra_info", "response_mask"]
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
-        notes = [note_of({"extra_info": extra}) for extra in _objects(data["extra_info"])]
-        masks = [mask.tolist() for mask in data["response_mask"].unbind()]
-        self._dumped = {
-            key: dumped(self.spark, self._infos[key], note.problem, mask)
-            for key, note, mask in zip(batch.keys, notes, masks, strict=True)
-        }
+        rows = zip(batch.keys, batch.tags, _objects(data["extra_info"]), data["response_mask"].unbind(), strict=True)
+        self._dumped = {}
+        for key, tag, extra, mask in rows:
+            facts = Facts(len(mask), self.config.data.max_response_length, place=_place(key, tag, extra))
+            problem = note_of({"extra_info": extra}).problem
+            padding = bool(tag.get("is_padding", False))
+            self._dumped[key] = dumped(self.spark, self._infos[key], problem, mask.tolist(), facts, padding)
         write_run(Path(rollout_data_dir), self.spark, self.config.algorithm)
         super()._log_rollout_data(batch, timing_raw, rollout_data_dir)
 
@@ -378,6 +412,12 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
 def _objects(column: Any) -> list[Any]:
     """The Python objects of a non-tensor TransferQueue column, whatever container the backend gave it."""
     return [getattr(item, "data", item) for item in (column.tolist() if hasattr(column, "tolist") else column)]
+
+
+def _place(key: str, tag: Mapping[str, Any], extra: Mapping[str, Any]) -> Place | None:
+    """Where a rollout stands in the run, as `rl.prompts.place_of` has it; None without a dataset index."""
+    index, step = extra.get("index"), tag.get("global_steps")
+    return None if index is None or step is None else Place(int(step), str(index), int(key.rsplit("_", 2)[1]))
 
 
 def _array(values: list[Any]) -> Any:

@@ -45,6 +45,13 @@ def flat_boxes(text: str) -> list[str]:
         contents.append(content)
 
 
+def last_box(text: str) -> str | None:
+    """Content of the last box, wherever it stands; None without one, and if it does not close."""
+    commands = box_commands(text)
+    box = close_box(text, commands[-1]) if commands else None
+    return None if box is None else box.content
+
+
 def close_box(text: str, command: BoxCommand, stop: int | None = None) -> Box | None:
     """The box that a command opens, None if its braces do not balance before `stop` (default: end of text)."""
     depth = 1
