@@ -1,18 +1,20 @@
-"""The reward designs in verl's own trainer, for real: two steps each, advantages checked against the dumped marks.
+"""The reward designs in verl's own trainer, for real: two steps each, held against the re-scoring of their dumps.
 
 Pairwise, not the full product: selective x external x sync, global step x pool x colocate_async,
 selective half x colocate x sync; the other designs, `leave_out` and the baselines with the widest tests."""
 
+import json
 import math
 from collections import defaultdict
+from statistics import mean
+from typing import Any
 
-import numpy as np
 import pytest
 
 from benchmarks.mock_server import serving
+from tests.end_to_end.command import verl_spark
 from tests.end_to_end.taught import teach_policy, teach_prm
 from tests.end_to_end.test_training import SMALL_VERIFIER, balance, external, rollouts, spark_keys
-from verl_spark.rewards.credit import MarkedStep, Rollouts
 from verl_spark.rewards.designs import get_design
 from verl_spark.rewards.majority import vote
 from verl_spark.rl.metrics import METRICS
@@ -48,28 +50,25 @@ def recipe(policy, folder) -> tuple[str, ...]:
 
 
 def check(run, folder, design) -> None:
-    """Every step's logged advantages are those that the dumped rewards and marks give."""
+    """Every step's logged rewards and advantages are those that `verl-spark score` finds for the dump."""
     assert run.returncode == 0, run.text()[-4000:]
     steps = [metrics for metrics in run.metrics if metrics["step"] > 0]
     assert len(steps) == 2
-    dumped = defaultdict(list)
-    for rollout in rollouts(folder / "rollouts"):
-        dumped[rollout["step"]].append(rollout)
+    found = scored_again(folder)
     for metrics in steps:
         assert spark_keys(metrics) <= set(METRICS)
-        if not metrics["spark/step_mismatch"]:  # under shares of steps a missing reward of its own
-            balance(metrics)
-        lines = dumped[metrics["step"]]
+        balance(metrics)
+        lines = found[metrics["step"]]
         assert len(lines) == metrics["spark/rollouts"]
-        found = expected(lines, design)
-        # The token behind the last step is never a step's own, so any number of them gives the same extremes.
-        assert metrics["critic/advantages/max"] == pytest.approx(float(found.max()), abs=1e-4)
-        assert metrics["critic/advantages/min"] == pytest.approx(float(found.min()), abs=1e-4)
+        rewards = [line["reward"] for line in lines if line["reward"] is not None]
+        assert metrics["spark/reward/mean"] == pytest.approx(mean(rewards), abs=1e-6)
+        advantages = [value for line in lines for _, _, value in line["advantages"]]
+        assert metrics["critic/advantages/max"] == pytest.approx(max(advantages), abs=1e-4)
+        assert metrics["critic/advantages/min"] == pytest.approx(min(advantages), abs=1e-4)
         if design.credit.reads_steps:
-            assert metrics["spark/credit/rollouts"] == sum(line["spark_step_marks"] is not None for line in lines)
+            assert metrics["spark/credit/rollouts"] == sum(line["steps"] is not None for line in lines)
             assert 0 <= metrics["spark/credit/silenced"] < 1
-    everything = [line for lines in dumped.values() for line in lines]
-    marked = [line["spark_step_marks"] for line in everything if line["spark_step_marks"] is not None]
+    marked = [line["spark_step_marks"] for line in rollouts(folder / "rollouts") if line["spark_step_marks"]]
     assert bool(marked) == design.credit.reads_steps
     for steps_of_one in marked:
         assert len(steps_of_one) >= 3
@@ -78,16 +77,14 @@ def check(run, folder, design) -> None:
     assert any(metrics["critic/advantages/max"] > 0 for metrics in steps)
 
 
-def expected(lines, design) -> np.ndarray:
-    """Advantages that a step's dumped rollouts have under the design."""
-    steps = [
-        None if (s := line["spark_step_marks"]) is None else [MarkedStep(a, b, bool(mark)) for a, b, mark in s]
-        for line in lines
-    ]
-    width = 1 + max((step.end for some in steps for step in some or ()), default=0)
-    rewards = [None if line["spark_missing"] else line["spark_reward"] for line in lines]
-    uids = [line["uid"].rsplit("_", 2)[0] for line in lines]
-    return design.credit.advantages(Rollouts(uids, rewards, np.ones((len(lines), width), dtype=bool), steps)).advantages
+def scored_again(folder) -> dict[int, list[dict[str, Any]]]:
+    """What the re-scoring says of a run's dump, by step, under the run's own settings."""
+    verl_spark("score", folder / "rollouts", f"output={folder / 'scored'}")
+    found = defaultdict(list)
+    for line in map(json.loads, (folder / "scored" / "rollouts.jsonl").open()):
+        (scored,) = line["designs"].values()
+        found[line["step"]].append(scored)
+    return found
 
 
 def test_selective_with_an_external_verifier(train, policy, tmp_path):
