@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from verl_spark.rl.row import CAUSE_KEYS, GATE_KEYS, is_missing, row_of
+from verl_spark.rl.row import CAUSE_KEYS, GATE_KEYS, STATE_KEYS, is_missing, row_of
 from verl_spark.rl.scoring import Scorer
 from verl_spark.runs.rows import BadRow, Row, SourceSettings, read_rows
 from verl_spark.settings import SparkSettings
@@ -24,7 +24,7 @@ from verl_spark.verifier.judge import Answer, Judge, Question
 from verl_spark.verifier.outcome import Judged
 
 COLUMNS = ("problem", "response")
-REASONS = (*GATE_KEYS.values(), *CAUSE_KEYS.values(), "spark_step_mismatch", "spark_step_limit")
+REASONS = (*GATE_KEYS.values(), *CAUSE_KEYS.values(), *STATE_KEYS.values())
 Solutions = Annotated[Path, typer.Argument(exists=True, dir_okay=False)]
 Url, Model = Annotated[str, typer.Option()], Annotated[str, typer.Option()]
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from verl_spark.rewards.credit import GROUPED
+from verl_spark.rewards.credit import GROUPED, REPLACEABLE
 from verl_spark.rewards.designs import Basis
 from verl_spark.rl.metrics import METRICS
 from verl_spark.settings import MANAGERS, NODE, SettingsError, SparkSettings
@@ -36,8 +36,6 @@ TRAINER_PREFIX = "spark_"
 TRAINER_MODES = ("sync", "colocate_async")
 ESTIMATORS = (*sorted(GROUPED), "reinforce_plus_plus", "reinforce_plus_plus_baseline", "gae")
 """Advantage estimators under which a missing reward leaves the other rollouts' advantages as they should be."""
-REPLACEABLE = ("grpo", "grpo_vectorized")
-"""Those in whose place a design that credits steps may put its own advantages: SPARK's are built on them."""
 FEWEST_VOTERS = 3
 """Rollouts of a prompt among which a majority can have somebody against it."""
 

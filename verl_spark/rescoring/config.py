@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from pydantic import Field, PositiveInt, model_validator
 
+from verl_spark.rewards.credit import REPLACEABLE
 from verl_spark.rl.dump import RUN_FILE
 from verl_spark.runs.config import RunConfig
 from verl_spark.settings import COMPOSED, NODE, Node, SettingsError, SparkSettings, differences, without_watching
@@ -101,7 +102,7 @@ class ScoreConfig(RunConfig):
         if changes := differences(old, new, NODE):
             yield f"The run had other settings: {'; '.join(changes)}"
         estimator = run.get("algorithm", {}).get("adv_estimator")
-        if estimator not in ("grpo", "grpo_vectorized"):
+        if estimator not in REPLACEABLE:
             yield f"The run's estimator was {estimator}; advantages here are those of grpo."
 
 

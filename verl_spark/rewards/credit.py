@@ -21,6 +21,8 @@ from verl_spark.rewards.spans import TokenSpan
 
 GROUPED = frozenset({"grpo", "grpo_vectorized", "rloo", "rloo_vectorized"})
 """Estimators of verl whose baseline is the prompt's own group, so that a group without contrast has no advantage."""
+REPLACEABLE = ("grpo", "grpo_vectorized")
+"""Estimators in whose place a design that credits steps may put its own advantages: SPARK's are built on them."""
 
 EPSILON = 1e-6
 """Added to the deviation that advantages are divided by; SPARK, process advantage, as in verl."""

@@ -206,7 +206,7 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         fields = ["extra_fields", "rm_scores"]
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
         extra, scores = _objects(data["extra_fields"]), list(data["rm_scores"].unbind())
-        real = [i for i, tag in enumerate(batch.tags) if not tag.get("is_padding", False)]
+        real = [i for i, tag in enumerate(batch.tags) if not _is_padding(tag)]
         infos = votes.counted([batch.keys[i] for i in real], [extra[i]["reward_extra_info"] for i in real])
         for i, info in zip(real, infos, strict=True):
             extra[i] = {**extra[i], "reward_extra_info": info}
@@ -225,7 +225,7 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         uids = [str(uid) for uid in _objects(data["uid"])]
         infos: list[Info] = [extra["reward_extra_info"] for extra in _objects(data["extra_fields"])]
         rows = [row_of(info) for info in infos]
-        padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
+        padding = [_is_padding(tag) for tag in batch.tags]
         real = [row for row, pad in zip(rows, padding, strict=True) if not pad]
         metrics.update(step_metrics(real))
         watch(real, self.spark)
@@ -351,7 +351,7 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
 
     def _keep_suspects(self, batch: Any, folder: Path) -> None:
         tags = zip(batch.keys, batch.tags, strict=True)
-        rows = {key: row_of(self._infos[key]) for key, tag in tags if not tag.get("is_padding", False)}
+        rows = {key: row_of(self._infos[key]) for key, tag in tags if not _is_padding(tag)}
         suspects = most_suspicious(rows, self.spark.suspects.per_step)
         records = []
         if suspects:
@@ -382,8 +382,7 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         for key, tag, extra, mask in rows:
             facts = Facts(len(mask), self.config.data.max_response_length, place=_place(key, tag, extra))
             problem = note_of({"extra_info": extra}).problem
-            padding = bool(tag.get("is_padding", False))
-            self._dumped[key] = dumped(self.spark, self._infos[key], problem, mask.tolist(), facts, padding)
+            self._dumped[key] = dumped(self.spark, self._infos[key], problem, mask.tolist(), facts, _is_padding(tag))
         write_run(Path(rollout_data_dir), self.spark, self.config.algorithm)
         super()._log_rollout_data(batch, timing_raw, rollout_data_dir)
 
@@ -412,6 +411,11 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
 def _objects(column: Any) -> list[Any]:
     """The Python objects of a non-tensor TransferQueue column, whatever container the backend gave it."""
     return [getattr(item, "data", item) for item in (column.tolist() if hasattr(column, "tolist") else column)]
+
+
+def _is_padding(tag: Mapping[str, Any]) -> bool:
+    """Whether a row of a batch is no rollout, but a copy with which verl fills it."""
+    return bool(tag.get("is_padding", False))
 
 
 def _place(key: str, tag: Mapping[str, Any], extra: Mapping[str, Any]) -> Place | None:
