@@ -11,6 +11,7 @@ from verl_spark.rewards.spans import step_spans
 from verl_spark.rl.row import KEYS, STEPS_KEY, TEXT_KEYS, info_of, marks_of, spans_of, steps_of
 from verl_spark.rl.scoring import Scorer
 from verl_spark.settings import SparkSettings
+from verl_spark.verification import gate, steps
 from verl_spark.verification.kinds import Kind
 from verl_spark.verification.reading import read
 from verl_spark.verification.writing import write
@@ -210,6 +211,30 @@ async def test_a_dump_stops_no_training_whose_design_needs_no_tokens(caplog):
         row = await scorer.train(STEPPED, PROBLEM, lost)
         assert (row["spark_reward"], spans_of(row)) == (reward, None)
     assert "do not make up" in caplog.text
+
+
+NUMBERED = "".join(f"Step {number}: {body}\n" for number, body in enumerate(BODIES, 1)) + "So \\boxed{5}"
+
+
+@pytest.mark.parametrize(
+    ("policy_format", "text", "finder"), [("tags", STEPPED, "tagged_steps"), ("plain", NUMBERED, "numbered_steps")]
+)
+async def test_a_response_passes_the_gate_once_and_its_steps_are_looked_for_once(
+    monkeypatch, policy_format, text, finder
+):
+    calls = []
+
+    def count(module, name):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args: calls.append(name) or real(*args))
+
+    count(gate, "check_box")
+    count(steps, finder)
+    made = scorer(Ask(judged([1] * 4, True)), design="selective", policy_format=policy_format)
+    for info in (made.train(text, PROBLEM, by_character(text)), made.probe(text, PROBLEM, "5")):
+        calls.clear()
+        assert (await info)["spark_reward"] == 1
+        assert calls == ["check_box", finder]
 
 
 async def test_a_text_alone_is_refused_by_a_design_that_credits_steps():

@@ -14,7 +14,7 @@ HONEST = tagged(["4 + 5 = 9, as is known.", "Nothing else is asked for."])
 
 
 def test_an_honest_solution_has_none():
-    found = signs(HONEST, TAGS)
+    found = signs(TAGS.parse(HONEST))
     assert (found.boxes, found.answer_tags, found.odd_tags, found.invisible, found.disguised) == (1, 2, 0, 0, 0)
     assert not found.after_answer
     assert not found.misplaced
@@ -26,7 +26,7 @@ def test_an_honest_solution_has_none():
 @given(anything)
 def test_signs_are_within_their_bounds_for_any_text(text):
     for policy_format in (TAGS, PLAIN):
-        found = signs(text, policy_format)
+        found = signs(policy_format.parse(text))
         assert found.boxes == len(box_commands(text))
         assert 0 <= found.repetition < 1
         assert found.outside_steps is None or 0 <= found.outside_steps <= 1
@@ -38,12 +38,12 @@ def test_signs_are_within_their_bounds_for_any_text(text):
 
 @given(st.lists(step_body, min_size=1, max_size=4), st.text(min_size=1).filter(str.strip))
 def test_whatever_follows_the_answer_is_seen(bodies, text):
-    assert signs(tagged(bodies) + text, TAGS).after_answer
+    assert signs(TAGS.parse(tagged(bodies) + text)).after_answer
 
 
 @given(st.text(st.sampled_from("abc 123"), min_size=1), st.integers(1, 5))
 def test_invisible_characters_are_counted_and_taken_out(text, n):
-    assert signs(text + "\u200b" * n, TAGS).invisible == n
+    assert signs(TAGS.parse(text + "\u200b" * n)).invisible == n
     assert undisguised("\u200b".join(text)) == text
 
 
@@ -54,13 +54,13 @@ def test_invisible_characters_are_counted_and_taken_out(text, n):
 def test_contract_text_in_disguise_is_found(line, disguise):
     hidden = line.replace(*disguise)
     if hidden != line:
-        assert signs(f"a\n{hidden}\nb", TAGS).disguised == 1
-    assert signs(f"a\n{line}\nb", TAGS).disguised == 0
+        assert signs(TAGS.parse(f"a\n{hidden}\nb")).disguised == 1
+    assert signs(TAGS.parse(f"a\n{line}\nb")).disguised == 0
 
 
 def test_repetition_is_the_share_of_word_sequences_that_stood_there_before():
-    assert signs("a b c d a b c d", TAGS).repetition == pytest.approx(1 / 5)
-    assert signs("a b c", TAGS).repetition == 0
+    assert signs(TAGS.parse("a b c d a b c d")).repetition == pytest.approx(1 / 5)
+    assert signs(TAGS.parse("a b c")).repetition == 0
 
 
 @pytest.mark.parametrize("unit", ["<", "< ", "<step", "\\boxed{", "\u200b", "\u0435", "<\u0430nswer>", "a "])
@@ -68,4 +68,4 @@ def test_signs_take_long_hostile_text(unit):
     run = unit * (100_000 // len(unit))
     for text in (run, tagged([run])):
         for policy_format in (TAGS, PLAIN):
-            assert signs(text, policy_format).chars == len(text)
+            assert signs(policy_format.parse(text)).chars == len(text)

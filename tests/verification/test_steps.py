@@ -17,6 +17,16 @@ def test_step_spans_are_disjoint_ordered_and_hold_their_bodies(text):
             end = span.end
 
 
+@given(anything | st.lists(anything, max_size=4).map(tagged))
+def test_a_response_is_taken_apart_into_what_its_format_finds_one_by_one(text):
+    for policy_format in (TAGS, PLAIN):
+        parsed = policy_format.parse(text)
+        assert (parsed.text, parsed.policy_format) == (text, policy_format)
+        assert parsed.gate == policy_format.check(text)
+        assert parsed.gate.stated == policy_format.answer(text)
+        assert parsed.spans == policy_format.step_spans(text)
+
+
 @given(st.lists(step_body, min_size=1, max_size=4))
 def test_tagged_steps_are_found_as_written(bodies):
     text = tagged(bodies)

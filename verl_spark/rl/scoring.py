@@ -19,10 +19,9 @@ from verl_spark.rewards.spans import TokenSpan
 from verl_spark.rl.row import Info, Row, info_of, probe_row, training_row, validation_row
 from verl_spark.settings import SparkSettings
 from verl_spark.verification.boxes import last_box
-from verl_spark.verification.gate import Gate
-from verl_spark.verification.policy_format import get_policy_format
+from verl_spark.verification.policy_format import Parsed, get_policy_format
 from verl_spark.verification.prompts import verifier_message
-from verl_spark.verification.rendering import render
+from verl_spark.verification.rendering import render_parsed
 from verl_spark.verification.signs import signs
 from verl_spark.verification.steps import Span
 from verl_spark.verifier.chat import Chat, control_strings
@@ -91,8 +90,9 @@ class Scorer:
         """
         if locate is None and self._design.credit.reads_steps:
             raise ValueError(f"the design {self.settings.design} needs the response's token ids; a text alone has none")
-        row, scored, marks = await self._scored(response, problem, facts)
-        spans = await self._spans(response, scored, locate)
+        parsed = self._format.parse(response)
+        row, scored, marks = await self._scored(parsed, problem, facts)
+        spans = await self._spans(parsed, scored, locate)
         steps = None
         if self._design.credit.reads_steps and spans is not None and scored.step_marks is not None:
             steps = marked(spans, scored.step_marks)
@@ -102,30 +102,32 @@ class Scorer:
 
     async def validate(self, response: str, reference: str) -> Info:
         """The row of a validation response: the rule-based checker against `reference`, never the verifier."""
-        correct = await self._checker.is_correct(response, reference, self._format.answer(response))
-        return info_of(validation_row(correct, self._format.check(response)))
+        gate = self._format.check(response)
+        correct = await self._checker.is_correct(response, reference, gate.stated)
+        return info_of(validation_row(correct, gate))
 
     async def probe(self, response: str, problem: str, reference: str, facts: Facts = NOTHING) -> Info:
         """The row of a probe response: scored as in training, and checked by rule against `reference`.
 
         Where a coin or a vote would decide all rewards are missing: both are for the rollouts of a training step, and
         the zeros of refused responses alone would be no average."""
-        row, *_ = await self._scored(response, problem, replace(facts, reference=reference, training=False))
-        correct = await self._checker.is_correct(response, reference, self._format.answer(response))
+        parsed = self._format.parse(response)
+        row, *_ = await self._scored(parsed, problem, replace(facts, reference=reference, training=False))
+        correct = await self._checker.is_correct(response, reference, parsed.gate.stated)
         return info_of(probe_row(row, correct))
 
-    async def _scored(self, response: str, problem: str, facts: Facts) -> tuple[Row, Scored, tuple[int, ...] | None]:
+    async def _scored(self, parsed: Parsed, problem: str, facts: Facts) -> tuple[Row, Scored, tuple[int, ...] | None]:
         """The row and the score of a response, and all marks that the verifier gave it."""
-        gate = self._format.check(response)
+        gate = parsed.gate
         valid = gate.valid or not self.settings.format_gate
-        rendered = render(response, self._format, self.settings.rendering)
-        found = signs(response, self._format), control_strings(response), self._overlong(facts)
+        rendered = render_parsed(parsed, self.settings.rendering)
+        found = signs(parsed), control_strings(parsed.text), self._overlong(facts)
         decided = self._design.before_call(valid, rendered.n_steps)
         if isinstance(self._design, Baseline):
             if not facts.training and self._design.basis.of_training:
                 decided = ruled(None, State.WAITING)
             elif decided is None:
-                decided = await self._ruled(self._design.basis, response, gate, facts)
+                decided = await self._ruled(self._design.basis, parsed, facts)
         if decided is not None:
             row = training_row(gate, decided, rendered.n_steps, rendered.neutralised, None, False, *found)
             return row, decided, None
@@ -135,13 +137,13 @@ class Scorer:
         row = training_row(gate, scored, rendered.n_steps, rendered.neutralised, answer.outcome, answer.cached, *found)
         return row, scored, reading.steps if reading else None
 
-    async def _ruled(self, basis: Basis, response: str, gate: Gate, facts: Facts) -> Scored:
+    async def _ruled(self, basis: Basis, parsed: Parsed, facts: Facts) -> Scored:
         """Score of a valid response by what the design's verdicts rest on."""
         match basis:
             case Basis.REFERENCE:
                 reference = _given(facts.reference, f"design={self.settings.design} needs a reference answer")
-                answer = gate.answer.box.content if gate.answer else None
-                return ruled(await self._checker.compare(response, reference, answer), State.UNCHECKED)
+                equal = await self._checker.compare(parsed.text, reference, parsed.gate.stated)
+                return ruled(equal, State.UNCHECKED)
             case Basis.CHANCE:
                 place = _given(facts.place, f"design={self.settings.design} needs the rollout's place in the run")
                 return ruled(coin(self.settings.seed, place), State.OK)
@@ -156,18 +158,15 @@ class Scorer:
         most = _given(facts.most_tokens, "overlong_buffer needs the longest response's number of tokens")
         return overlong_penalty(n_tokens, most, buffer.len, buffer.penalty_factor)
 
-    async def _spans(self, response: str, scored: Scored, locate: Locate | None) -> Sequence[TokenSpan] | None:
+    async def _spans(self, parsed: Parsed, scored: Scored, locate: Locate | None) -> Sequence[TokenSpan] | None:
         """The tokens of the steps, where somebody needs them.
 
         In a thread: following a long response through its tokens takes tens of milliseconds."""
         needed = scored.step_marks is not None and self._design.credit.reads_steps
-        if locate is None or not (needed or self.dumped):
-            return None
-        steps = self._format.step_spans(response)
-        if steps is None:
+        if locate is None or parsed.spans is None or not (needed or self.dumped):
             return None
         try:
-            return await asyncio.to_thread(locate, steps)
+            return await asyncio.to_thread(locate, parsed.spans)
         except ValueError as error:
             if needed:
                 raise

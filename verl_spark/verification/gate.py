@@ -51,6 +51,11 @@ class Gate:
         """Whether the response passes."""
         return self.reason is GateReason.OK
 
+    @property
+    def stated(self) -> str | None:
+        """Content of the box; None if the response is not valid."""
+        return None if self.answer is None else self.answer.box.content
+
 
 def check(text: str) -> Gate:
     """Gate for a whole response in the tag format; never raises."""

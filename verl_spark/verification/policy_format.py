@@ -7,11 +7,23 @@ rendering, credit) goes through `PolicyFormat`."""
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from verl_spark.verification import gate, prompts, steps
 from verl_spark.verification.boxes import box_commands, close_box
 from verl_spark.verification.gate import FinalAnswer, Gate, GateReason
 from verl_spark.verification.steps import Span
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A whole response and what its format finds in it, each looked for once."""
+
+    text: str
+    policy_format: "PolicyFormat"
+    gate: Gate
+    spans: list[Span] | None
+    """Steps with their character spans, in order and disjoint; None without step structure."""
 
 
 class PolicyFormat(ABC):
@@ -25,8 +37,8 @@ class PolicyFormat(ABC):
         """Format gate for a whole response; never raises."""
 
     @abstractmethod
-    def step_spans(self, text: str) -> list[Span] | None:
-        """Steps with their character spans, in order and disjoint; None without step structure."""
+    def _steps(self, text: str, checked: Gate) -> list[Span] | None:
+        """`Parsed.spans` of a response that the gate has been through."""
 
     @abstractmethod
     def without_markup(self, text: str) -> str:
@@ -48,6 +60,15 @@ class PolicyFormat(ABC):
     def goes_on(self, text: str) -> bool:
         """Whether anything follows the first answer, whatever else is wrong with the response."""
 
+    def parse(self, text: str) -> Parsed:
+        """A whole response taken apart; never raises."""
+        checked = self.check(text)
+        return Parsed(text, self, checked, self._steps(text, checked))
+
+    def step_spans(self, text: str) -> list[Span] | None:
+        """The steps alone, as in `Parsed`."""
+        return self.parse(text).spans
+
     def step_bodies(self, text: str) -> list[str] | None:
         """What each step says, without tag or number; None without step structure."""
         spans = self.step_spans(text)
@@ -55,8 +76,7 @@ class PolicyFormat(ABC):
 
     def answer(self, text: str) -> str | None:
         """Content of the box; None if the response is not valid."""
-        final = self.check(text).answer
-        return None if final is None else final.box.content
+        return self.check(text).stated
 
     def instruction(self) -> str:
         """The text that asks a policy for this format."""
@@ -71,7 +91,7 @@ class _Tags(PolicyFormat):
     def check(self, text: str) -> Gate:
         return gate.check(text)
 
-    def step_spans(self, text: str) -> list[Span] | None:
+    def _steps(self, text: str, checked: Gate) -> list[Span] | None:
         return steps.tagged_steps(text)
 
     def without_markup(self, text: str) -> str:
@@ -107,9 +127,8 @@ class _Plain(PolicyFormat):
             return Gate(GateReason.TEXT_AFTER_ANSWER)
         return Gate(GateReason.OK, FinalAnswer(self._answer_start(text, box.start), len(text), box))
 
-    def step_spans(self, text: str) -> list[Span] | None:
-        final = self.check(text).answer
-        reasoning = text if final is None else text[: final.start]
+    def _steps(self, text: str, checked: Gate) -> list[Span] | None:
+        reasoning = text if checked.answer is None else text[: checked.answer.start]
         return steps.numbered_steps(reasoning) or steps.paragraphs(reasoning)
 
     def without_markup(self, text: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from verl_spark.verification import markers, steps
 from verl_spark.verification.gate import FinalAnswer
-from verl_spark.verification.policy_format import PolicyFormat
+from verl_spark.verification.policy_format import Parsed, PolicyFormat
 from verl_spark.verification.steps import Span
 
 _QUOTED = "(quoted) "
@@ -34,19 +34,23 @@ class Rendered:
 
 
 def render(text: str, policy_format: PolicyFormat, mode: str = "stage1") -> Rendered:
+    """`render_parsed` for callers that have the text only."""
+    return render_parsed(policy_format.parse(text), mode)
+
+
+def render_parsed(response: Parsed, mode: str = "stage1") -> Rendered:
     """The solution for the verifier's prompt.
 
     Text outside the steps is kept as unnumbered lines; without step structure all of it is, with neither tags nor
     numbers. The answer line is there exactly when the response passes the format gate. ValueError for an unknown
     mode."""
-    spans = policy_format.step_spans(text)
-    n_steps = None if spans is None else len(spans)
     if mode not in MODES:
         raise ValueError(f"unknown rendering {mode!r}; choose one of: {', '.join(MODES)}")
+    text, policy_format, spans, final = response.text, response.policy_format, response.spans, response.gate.answer
+    n_steps = None if spans is None else len(spans)
 
     page = _Page(policy_format.without_markup, numbered=spans is not None)
     cursor = page.add_steps(text, spans)
-    final = policy_format.check(text).answer
     if final is None:
         page.add(text[cursor:])
     else:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from verl_spark.verification import markers
 from verl_spark.verification.boxes import box_commands
 from verl_spark.verification.gate import ANSWER_CLOSE, ANSWER_OPEN
-from verl_spark.verification.policy_format import PolicyFormat
+from verl_spark.verification.policy_format import Parsed, PolicyFormat
 
 WORDS = 4
 """Length of the n-grams whose repetition is measured, in words; our choice."""
@@ -53,11 +53,10 @@ class Signs:
     look-alikes put right."""
 
 
-def signs(text: str, policy_format: PolicyFormat) -> Signs:
+def signs(response: Parsed) -> Signs:
     """The signs in a whole response; never raises, in linear time."""
+    text, policy_format, spans, final = response.text, response.policy_format, response.spans, response.gate.answer
     tags = policy_format.tags(text)
-    spans = policy_format.step_spans(text)
-    final = policy_format.check(text).answer
     bodies = [] if spans is None else [span.body.strip() for span in spans]
     beside_box = text if final is None else f"{text[: final.box.start]} {text[final.box.end :]}"
     written = _ink(policy_format.without_markup(beside_box))
