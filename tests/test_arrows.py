@@ -22,7 +22,7 @@ KNOWS = {
     "rl": {"verification", "verifier", "settings", "rewards", "files"},
     "rescoring": {
         *("verification", "verifier", "settings", "rewards", "runs", "files"),
-        *("rl.dump", "rl.row", "rl.scoring", "rl.votes"),
+        *("rl.dump", "rl.rollout_key", "rl.row", "rl.scoring", "rl.votes"),
     },
     "platforms": set(),
 }

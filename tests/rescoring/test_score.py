@@ -202,6 +202,7 @@ def changed(folder, index, **fields):
         ({"spark_marks": [1, 2]}, "spark_marks"),
         ({"output": 5}, "output: Input should be a valid string"),
         ({"uid": "a_1_1"}, "uid: a_1_1 is a later output of its session"),
+        ({"uid": "a_1"}, "uid: a_1 is no key of a rollout; verl 0.9.1 writes <uid of the prompt>_<session>_<output>"),
         ({"uid": "a_0_0"}, "the same rollout was there before"),
     ],
 )

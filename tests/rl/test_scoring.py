@@ -217,7 +217,9 @@ NUMBERED = "".join(f"Step {number}: {body}\n" for number, body in enumerate(BODI
 
 
 @pytest.mark.parametrize(
-    ("policy_format", "text", "finder"), [("tags", STEPPED, "tagged_steps"), ("plain", NUMBERED, "numbered_steps")]
+    ("policy_format", "text", "finder"),
+    [("tags", STEPPED, "tagged_steps"), ("plain", NUMBERED, "numbered_steps")],
+    ids=["tags", "plain"],
 )
 async def test_a_response_passes_the_gate_once_and_its_steps_are_looked_for_once(
     monkeypatch, policy_format, text, finder

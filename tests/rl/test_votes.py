@@ -8,6 +8,7 @@ from tests.rl.made import objects
 from tests.rl.test_steps import Step, settings
 from verl_spark.rewards import rule
 from verl_spark.rl.metrics import METRICS
+from verl_spark.rl.rollout_key import RolloutKey
 from verl_spark.rl.row import ANSWER_KEY, empty_row, info_of, row_of
 from verl_spark.rl.votes import Votes
 from verl_spark.verification.policy_format import TAGS
@@ -44,11 +45,11 @@ REFUSED = info_of({**empty_row(), "spark_gated": 1.0, "spark_gate_box_count": 1.
 
 def counted(groups):
     """Rows by group after the vote; a group is a list of infos."""
-    keys = [f"{group}_{i}_0" for group, infos in groups.items() for i in range(len(infos))]
+    keys = [RolloutKey(group, i, 0) for group, infos in groups.items() for i in range(len(infos))]
     infos = Votes().counted(keys, [info for infos in groups.values() for info in infos])
     found = {}
     for key, info in zip(keys, infos, strict=True):
-        found.setdefault(key.split("_")[0], []).append(row_of(info))
+        found.setdefault(key.prompt, []).append(row_of(info))
     return found
 
 
@@ -94,7 +95,7 @@ def test_the_overlong_penalty_is_added_when_the_vote_is_known():
 
 
 def test_several_outputs_of_a_rollout_have_one_vote():
-    keys = ["a_0_0", "a_0_1", "a_0_2", "a_1_0", "a_2_0"]
+    keys = [RolloutKey("a", *place) for place in ((0, 0), (0, 1), (0, 2), (1, 0), (2, 0))]
     infos = Votes().counted(keys, [waiting(answer) for answer in ("6", "6", "6", "5", "5")])
     assert rewards(map(row_of, infos)) == [0, 0, 0, 1, 1]
 

@@ -25,6 +25,7 @@ from verl_spark.rl.dump import (
     RUN_FILE,
     TOKENS_KEY,
 )
+from verl_spark.rl.rollout_key import RolloutKey
 from verl_spark.rl.row import CAUSE_KEYS, MARKS_KEY, SPANS_KEY
 from verl_spark.rl.scoring import Facts
 from verl_spark.runs.problems import BadRowError
@@ -47,7 +48,7 @@ class _Line(BaseModel):
 
     output: str
     step: int
-    uid: Annotated[str, Field(pattern=r"_[0-9]+_[0-9]+$")]  # prompt, session, output of the session
+    uid: str
     problem: Annotated[str, Field(alias=PROBLEM_KEY)]
     tokens: Annotated[tuple[_Span, ...], Field(alias=TOKENS_KEY)]
     spans: Annotated[tuple[_Span, ...] | None, Field(alias=SPANS_KEY)]
@@ -73,8 +74,7 @@ class Rollout:
     place: str
     """File and line."""
     step: int
-    uid: str
-    """verl's key: prompt, session, output."""
+    uid: RolloutKey
     problem: str
     response: str
     written: tuple[TokenSpan, ...]
@@ -94,7 +94,7 @@ class Rollout:
     @property
     def group(self) -> str:
         """The prompt's group in its training step."""
-        return self.uid.rsplit("_", 2)[0]
+        return self.uid.prompt
 
 
 def dump_files(paths: Iterable[Path]) -> list[Path]:
@@ -116,7 +116,7 @@ def read_steps(files: Iterable[Path]) -> Iterator[list[Rollout]]:
     for file in files:
         steps: dict[int, list[Rollout]] = {}
         faults: list[str] = []
-        seen: set[tuple[int, str]] = set()
+        seen: set[tuple[int, RolloutKey]] = set()
         for row in read_rows(SourceSettings(path=str(file)), _COLUMNS):
             if isinstance(row, Row) and row.values.get(PADDING_KEY):
                 continue
@@ -171,8 +171,12 @@ def _rollout(row: Row | BadRow) -> Rollout:
         line = _Line.model_validate(row.values)
     except ValidationError as error:
         raise _Fault("; ".join(messages(error, _Line))) from None
-    if not line.uid.endswith("_0"):
-        raise _Fault(f"uid: {line.uid} is a later output of its session; a reward belongs to the last output alone")
+    try:
+        uid = RolloutKey.parse(line.uid)
+    except ValueError as error:
+        raise _Fault(f"uid: {error}") from None
+    if uid.output:
+        raise _Fault(f"uid: {uid} is a later output of its session; a reward belongs to the last output alone")
     for name, spans in ((TOKENS_KEY, line.tokens), (SPANS_KEY, line.spans or ())):
         edges = [edge for span in spans for edge in span]
         if edges != sorted(edges) or any(end == 0 for _, end in spans):
@@ -180,7 +184,7 @@ def _rollout(row: Row | BadRow) -> Rollout:
     return Rollout(
         place=row.place,
         step=line.step,
-        uid=line.uid,
+        uid=uid,
         problem=line.problem,
         response=line.output,
         written=tuple(TokenSpan(*span) for span in line.tokens),

@@ -67,7 +67,7 @@ async def run(config: ScoreConfig, dumps: Sequence[Path], report: Callable[[Aske
                 }
                 for index, rollout in enumerate(step):
                     scored = {name: each[index].plain() for name, each in found.items()}
-                    place = {"place": rollout.place, "step": rollout.step, "uid": rollout.uid}
+                    place = {"place": rollout.place, "step": rollout.step, "uid": str(rollout.uid)}
                     file.write(json.dumps({**place, "designs": scored}) + "\n")
                 for name, each in found.items():
                     summaries[name].add(each)

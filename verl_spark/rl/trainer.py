@@ -33,6 +33,7 @@ from verl_spark.rl.guard import watch
 from verl_spark.rl.judge_actor import start_judge
 from verl_spark.rl.metrics import credit_metrics, probe_metrics, step_metrics
 from verl_spark.rl.prompts import PromptPreparer, instruction_of, note_of, same_problem
+from verl_spark.rl.rollout_key import RolloutKey
 from verl_spark.rl.row import KEYS, TRAINING_KEYS, Info, is_missing, row_of, steps_of
 from verl_spark.rl.scoring import Facts
 from verl_spark.rl.suspects import most_suspicious, record, write
@@ -207,7 +208,8 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
         extra, scores = _objects(data["extra_fields"]), list(data["rm_scores"].unbind())
         real = [i for i, tag in enumerate(batch.tags) if not _is_padding(tag)]
-        infos = votes.counted([batch.keys[i] for i in real], [extra[i]["reward_extra_info"] for i in real])
+        keys = [RolloutKey.parse(batch.keys[i]) for i in real]
+        infos = votes.counted(keys, [extra[i]["reward_extra_info"] for i in real])
         for i, info in zip(real, infos, strict=True):
             extra[i] = {**extra[i], "reward_extra_info": info}
             scores[i] = torch.zeros_like(scores[i])
@@ -291,7 +293,7 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
         """Advantages by the design's credit, in place of those of verl's estimator; all lists in the batch's order.
 
         Raises `ValueError` for sessions of several outputs, which share the marks of the last."""
-        if split := [key for key in batch.keys if not key.endswith("_0")]:
+        if split := [key for key in batch.keys if RolloutKey.parse(key).output]:
             raise ValueError(
                 f"{split[0]}: its agent loop returned several outputs for one session, and the step marks belong to "
                 "the last alone; use an agent loop with one output (single_turn_agent, tool_agent), or "
@@ -421,7 +423,7 @@ def _is_padding(tag: Mapping[str, Any]) -> bool:
 def _place(key: str, tag: Mapping[str, Any], extra: Mapping[str, Any]) -> Place | None:
     """Where a rollout stands in the run, as `rl.prompts.place_of` has it; None without a dataset index."""
     index, step = extra.get("index"), tag.get("global_steps")
-    return None if index is None or step is None else Place(int(step), str(index), int(key.rsplit("_", 2)[1]))
+    return None if index is None or step is None else Place(int(step), str(index), RolloutKey.parse(key).session)
 
 
 def _array(values: list[Any]) -> Any:

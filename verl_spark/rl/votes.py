@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from verl_spark.rewards.designs import State, ruled
 from verl_spark.rewards.majority import Vote, normalised, vote
 from verl_spark.rewards.rule import AnswerChecker
+from verl_spark.rl.rollout_key import RolloutKey
 from verl_spark.rl.row import ANSWER_KEY, Info, Row, row_of, voted_row
 
 PROCESSES = 8
@@ -26,17 +27,15 @@ class Votes:
         """Ends the checker's processes."""
         self._checker.close()
 
-    def counted(self, keys: Sequence[str], infos: Sequence[Info]) -> list[Info]:
+    def counted(self, keys: Sequence[RolloutKey], infos: Sequence[Info]) -> list[Info]:
         """The infos with the rewards that their groups' votes give, in the same order.
 
-        `keys` are verl's, `{prompt}_{rollout}_{output}`: outputs of one rollout share its answer and have one vote.
-        Rollouts that the gate refused keep their reward and have no vote; the others of a group without a winner have
-        a missing one.
+        Outputs of one rollout share its answer and have one vote. Rollouts that the gate refused keep their reward and
+        have no vote; the others of a group without a winner have a missing one.
         """
-        groups = [key.rsplit("_", 2)[0] for key in keys]
-        ballots: dict[str, dict[str, str | None]] = defaultdict(dict)
-        for key, group, info in zip(keys, groups, infos, strict=True):
-            ballots[group][key.rsplit("_", 1)[0]] = str(info[ANSWER_KEY]) or None
+        ballots: dict[str, dict[int, str | None]] = defaultdict(dict)
+        for key, info in zip(keys, infos, strict=True):
+            ballots[key.prompt][key.session] = str(info[ANSWER_KEY]) or None
         votes = {group: vote(answers.values()) for group, answers in ballots.items()}
         asked = {
             (answer, label)
@@ -47,8 +46,8 @@ class Votes:
         pairs = sorted(asked)
         equal = dict(zip(pairs, self._checker.compare_all(pairs), strict=True))
         return [
-            {**info, **_rewarded(row_of(info), str(info[ANSWER_KEY]), votes[group], equal)}
-            for group, info in zip(groups, infos, strict=True)
+            {**info, **_rewarded(row_of(info), str(info[ANSWER_KEY]), votes[key.prompt], equal)}
+            for key, info in zip(keys, infos, strict=True)
         ]
 
 
