@@ -8,7 +8,7 @@ error only. A module with a design has to be importable in every process: instal
 
 from dataclasses import dataclass
 
-from verl_spark.rewards.designs import Design, Scored, State, get_design
+from verl_spark.rewards.designs import STEP_KINDS, Design, Scored, State, get_design, step_marks
 from verl_spark.verification.kinds import Kind
 from verl_spark.verification.reading import Reading, read
 from verl_spark.verification.writing import write
@@ -22,13 +22,13 @@ class Prefix(Design):
     the reward is then missing, never 0."""
 
     def judged(self, n_steps: int | None, reading: Reading, verdict: float) -> Scored:
-        marks = reading.steps
-        if marks is None or len(marks) != n_steps:
+        marks = step_marks(n_steps, reading)
+        if marks is None:
             return Scored(State.STEP_MISMATCH, None)
         return Scored(State.OK, (*marks, 0).index(0) / len(marks), marks)
 
 
-PREFIX = Prefix("prefix", frozenset({Kind.PRM, Kind.PRM_COT, Kind.THINK_PRM}))
+PREFIX = Prefix("prefix", STEP_KINDS)
 
 COMPARED = ("examples.own_design:PREFIX", "step_average", "process_aware")
 STEPS = 4

@@ -85,6 +85,17 @@ STEPS_SHARE, VERDICT_SHARE = 0.4, 0.6
 FORMAT_WEIGHT, PROCESS_WEIGHT, OUTCOME_WEIGHT = 0.1, 0.3, 0.6
 """Weights of V, k/n and y in a composed reward that names no others; our choice."""
 
+STEP_KINDS = frozenset({Kind.PRM, Kind.PRM_COT, Kind.THINK_PRM})
+"""Kinds of verifier that mark the steps of a solution: the `kinds` of a design that goes by marks."""
+
+
+def step_marks(n_steps: int | None, reading: Reading) -> tuple[int, ...] | None:
+    """The marks of a verification, 1 correct and 0 incorrect, one for each of the solution's `n_steps` steps.
+
+    None, and no mark of it to be used, if the verifier marked another number of steps or none, or if the solution has
+    no step structure."""
+    return reading.steps if reading.steps is not None and len(reading.steps) == n_steps else None
+
 
 @dataclass(frozen=True)
 class Design(ABC):
@@ -141,7 +152,7 @@ class _WeightedDesign(Design):
     verdict_share: float = VERDICT_SHARE
 
     def judged(self, n_steps: int | None, reading: Reading, verdict: float) -> Scored:
-        marks = _marks(n_steps, reading)
+        marks = step_marks(n_steps, reading)
         if marks is None and self.steps_share:
             return Scored(State.STEP_MISMATCH, None)
         share = sum(marks) / len(marks) if marks else 0.0
@@ -173,7 +184,7 @@ class _StepDesign(Design):
     def judged(self, n_steps: int | None, reading: Reading, verdict: float) -> Scored:
         if not self.limits.hold(n_steps):
             return Scored(State.STEP_LIMIT, verdict)
-        marks = _marks(n_steps, reading)
+        marks = step_marks(n_steps, reading)
         return Scored(State.STEP_MISMATCH if marks is None else State.OK, verdict, marks)
 
 
@@ -223,7 +234,7 @@ def composed(
     format_weight: float = FORMAT_WEIGHT, process_weight: float = PROCESS_WEIGHT, outcome_weight: float = OUTCOME_WEIGHT
 ) -> Design:
     """The design with these weights of V, k/n and y. Only with a weight of k/n does it need a verifier that marks."""
-    kinds = _STEP_KINDS if process_weight else frozenset(Kind)
+    kinds = STEP_KINDS if process_weight else frozenset(Kind)
     return _WeightedDesign(
         "composed",
         kinds,
@@ -233,23 +244,16 @@ def composed(
     )
 
 
-def _marks(n_steps: int | None, reading: Reading) -> tuple[int, ...] | None:
-    """The marks if there is exactly one for each step of the solution, else None."""
-    return reading.steps if reading.steps is not None and len(reading.steps) == n_steps else None
-
-
-_STEP_KINDS = frozenset({Kind.PRM, Kind.PRM_COT, Kind.THINK_PRM})
-
 DESIGNS: dict[str, Design] = {
     design.name: design
     for design in (
         _VerdictDesign("orm", frozenset({Kind.ORM})),
-        _VerdictDesign("process_aware", _STEP_KINDS),
-        _WeightedDesign("step_augmented", _STEP_KINDS),
-        _WeightedDesign("step_average", _STEP_KINDS, steps_share=1.0, verdict_share=0.0),
-        _StepDesign("selective", _STEP_KINDS, credit=Selective()),
-        _StepDesign("selective_half", _STEP_KINDS, credit=Selective(DISCOUNT)),
-        _StepDesign("global_step", _STEP_KINDS, credit=GlobalStep(), limits=GLOBAL_LIMITS, strict=False),
+        _VerdictDesign("process_aware", STEP_KINDS),
+        _WeightedDesign("step_augmented", STEP_KINDS),
+        _WeightedDesign("step_average", STEP_KINDS, steps_share=1.0, verdict_share=0.0),
+        _StepDesign("selective", STEP_KINDS, credit=Selective()),
+        _StepDesign("selective_half", STEP_KINDS, credit=Selective(DISCOUNT)),
+        _StepDesign("global_step", STEP_KINDS, credit=GlobalStep(), limits=GLOBAL_LIMITS, strict=False),
         composed(),
         _FormatDesign("format", frozenset()),
         Baseline("rlvr", frozenset(), basis=Basis.REFERENCE),
