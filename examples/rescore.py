@@ -8,11 +8,13 @@ two designs change most."""
 import asyncio
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from verl_spark.rescoring.config import ScoreConfig
 from verl_spark.rescoring.dumps import dump_files, read_steps, stored_run
-from verl_spark.rescoring.scoring import Scored, rescore
+from verl_spark.rescoring.scoring import Scored, rescore, rescorer
+from verl_spark.rewards.rule import AnswerChecker
 from verl_spark.verification.policy_format import get_policy_format
 
 
@@ -20,17 +22,23 @@ def differences(dump: Path, *designs: str) -> Iterator[str]:
     """For each training step the rollout on which two designs differ most, as lines of text."""
     files = dump_files([dump])
     settings = ScoreConfig(designs=designs).settings(stored_run(files))
-    for step in read_steps(files):
-        one, other = (asyncio.run(rescore(step, each)) for each in settings.values())
-        first, second = max(zip(one, other, strict=True), key=_distance)
-        rollout = first.rollout
-        yield f"step {rollout.step}, {rollout.uid}: verdict {first.verdict}, reward {first.reward} and {second.reward}"
-        bodies = get_policy_format(rollout.policy_format).step_bodies(rollout.response) or ()
-        for number, body in enumerate(bodies):
-            marks = first.marks or ()
-            mark = {1: "right", 0: "wrong"}.get(marks[number], "") if len(marks) == len(bodies) else "?"
-            advantages = "  ".join(f"{_of_step(scored, number):+.3f}" for scored in (first, second))
-            yield f"  {advantages}  {mark:5}  {body.strip()[:60]}"
+    with closing(AnswerChecker()) as checker:
+        scorers = [rescorer(each, checker) for each in settings.values()]
+        for step in read_steps(files):
+            one, other = (asyncio.run(rescore(step, each)) for each in scorers)
+            yield from _lines(*max(zip(one, other, strict=True), key=_distance))
+
+
+def _lines(first: Scored, second: Scored) -> Iterator[str]:
+    """A rollout under both designs, and its steps."""
+    rollout = first.rollout
+    yield f"step {rollout.step}, {rollout.uid}: verdict {first.verdict}, reward {first.reward} and {second.reward}"
+    bodies = get_policy_format(rollout.policy_format).step_bodies(rollout.response) or ()
+    for number, body in enumerate(bodies):
+        marks = first.marks or ()
+        mark = {1: "right", 0: "wrong"}.get(marks[number], "") if len(marks) == len(bodies) else "?"
+        advantages = "  ".join(f"{_of_step(scored, number):+.3f}" for scored in (first, second))
+        yield f"  {advantages}  {mark:5}  {body.strip()[:60]}"
 
 
 def _of_step(scored: Scored, number: int) -> float:

@@ -16,6 +16,7 @@ from verl_spark.rescoring.config import ScoreConfig
 from verl_spark.rescoring.run import run
 from verl_spark.rewards.chance import coin
 from verl_spark.rl.dump import runs
+from verl_spark.rl.scoring import Scorer
 
 
 def score(*arguments, exit_code=0):
@@ -161,6 +162,15 @@ def test_steps_come_in_order_and_each_has_groups_of_its_own(tmp_path):
     score(tmp_path / "dump", f"output={tmp_path}/out")
     assert [row["step"] for row in rows(tmp_path / "out")] == [2] * 8 + [10] * 8
     assert results(tmp_path / "out")["designs"]["process_aware"]["groups"] == 4
+
+
+def test_every_design_has_one_scorer_for_all_steps(stored, tmp_path, monkeypatch):
+    asyncio.run(dump(stored, settings("process_aware"), step=2))
+    made, real = [], Scorer.__post_init__
+    monkeypatch.setattr(Scorer, "__post_init__", lambda self: made.append(self.settings.design) or real(self))
+    score(stored, "--designs", "process_aware,selective", f"output={tmp_path}/out")
+    assert len(rows(tmp_path / "out")) == 16
+    assert made == ["process_aware", "selective"]
 
 
 def test_the_order_of_rows_changes_nothing(stored, tmp_path):

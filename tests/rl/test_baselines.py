@@ -13,7 +13,7 @@ from tests.rl.test_prompts import ROW, prepare
 from tests.rl.test_scoring import APPENDED, GOOD, PROBLEM, Ask, judged, scorer, states
 from tests.rl.test_steps import IDS, reward_manager, rollout
 from verl_spark.rewards.chance import Place, coin
-from verl_spark.rl import scoring
+from verl_spark.rewards.rule import AnswerChecker
 from verl_spark.rl.metrics import METRICS, step_metrics
 from verl_spark.rl.prompts import place_of
 from verl_spark.rl.row import ANSWER_KEY, GATE_KEYS, KEYS, TEXT_KEYS, row_of
@@ -31,16 +31,14 @@ TEXTS = st.lists(
 ).map("".join) | st.sampled_from([GOOD, APPENDED])
 
 
-class NeverUnequal:
-    """An answer check that starts no process: equal if the text is."""
+@pytest.fixture
+def by_text(monkeypatch):
+    """The answer check without its processes: equal is what is spelt alike."""
 
     async def compare(self, response, reference, answer=None):
         return f"\\boxed{{{reference}}}" in response
 
-
-@pytest.fixture
-def by_text(monkeypatch):
-    monkeypatch.setattr(scoring, "AnswerChecker", NeverUnequal)
+    monkeypatch.setattr(AnswerChecker, "compare", compare)
 
 
 # ---- the gate
@@ -95,11 +93,10 @@ async def test_rlvr_is_the_rule_based_check_with_and_without_the_gate(response, 
 
 
 async def test_an_answer_that_the_check_cannot_decide_is_missing_and_not_wrong(monkeypatch):
-    class Undecided(NeverUnequal):
-        async def compare(self, response, reference, answer=None):
-            return None
+    async def undecided(self, response, reference, answer=None):
+        return None
 
-    monkeypatch.setattr(scoring, "AnswerChecker", Undecided)
+    monkeypatch.setattr(AnswerChecker, "compare", undecided)
     row = await scorer(NOBODY, design="rlvr").train(GOOD, PROBLEM, facts=FACTS)
     assert states(row) == (0, 1, 0)
     assert row["spark_unchecked"] == 1

@@ -239,6 +239,14 @@ async def test_a_response_passes_the_gate_once_and_its_steps_are_looked_for_once
         assert calls == ["check_box", finder]
 
 
+async def test_who_is_given_with_a_rollout_answers_about_this_one_alone():
+    usual, other = Ask(judged([1, 1], True)), Ask(judged([1, 0], False))
+    made = scorer(usual)
+    infos = [await made.train(GOOD, PROBLEM, ask=ask) for ask in (None, other, None)]
+    assert [info["spark_reward"] for info in infos] == [1, 0, 1]
+    assert (len(usual.questions), len(other.questions)) == (2, 1)
+
+
 async def test_a_text_alone_is_refused_by_a_design_that_credits_steps():
     with pytest.raises(ValueError, match=r"selective needs the response's token ids"):
         await scorer(Ask(judged([1] * 4, True)), design="selective").train(STEPPED, PROBLEM)

@@ -7,11 +7,10 @@ from typing import Any
 
 from verl_spark.rescoring.dumps import Rollout
 from verl_spark.rescoring.scoring import wanted
-from verl_spark.rl.scoring import Ask
+from verl_spark.rl.scoring import Ask, Scorer
 from verl_spark.runs.asking import Asked, Asker, in_window
 from verl_spark.runs.calls import Call, make_call
 from verl_spark.runs.store import Store
-from verl_spark.settings import SparkSettings
 from verl_spark.verification.prompts import prompt_hash, verifier_prompt
 from verl_spark.verifier.client import Sampling
 from verl_spark.verifier.engine import Engine
@@ -25,18 +24,18 @@ STAGE = "score"
 class Replies:
     """The replies of one model about stored rollouts, in an open store."""
 
-    def __init__(self, store: Store, designs: Sequence[SparkSettings], model: str, seed: int) -> None:
+    def __init__(self, store: Store, scorers: Sequence[Scorer], model: str, seed: int) -> None:
         self._store = store
-        self._designs = designs
+        self._scorers = scorers
         self._model = model
         self._seed = seed
-        verifier = designs[0].verifier
+        verifier = scorers[0].settings.verifier
         self._sampling = Sampling(verifier.token_limit, verifier.temperature, verifier.top_p)
 
     async def owed(self, rollouts: Iterable[Rollout]) -> bool:
         """Whether any question about these rollouts has still to be asked."""
         for rollout in rollouts:
-            questions = await wanted(rollout, self._designs)
+            questions = await wanted(rollout, self._scorers)
             if any(self._store.owed(self._call(question)) for question in questions):
                 return True
         return False
@@ -48,7 +47,7 @@ class Replies:
         asker = Asker(self._store, {STAGE: engine}, [STAGE], progress, report)
 
         async def see_to(rollout: Rollout) -> None:
-            for question in await wanted(rollout, self._designs):
+            for question in await wanted(rollout, self._scorers):
                 await asker.ask(self._call(question), rollout.place)
 
         async def works() -> AsyncIterator[Coroutine[Any, Any, None]]:

@@ -10,7 +10,7 @@ from verl_spark.files import file_hash, replacing
 from verl_spark.rescoring.asking import STAGE, Replies
 from verl_spark.rescoring.config import ScoreConfig
 from verl_spark.rescoring.dumps import Rollout, dump_files, read_steps, stored_run
-from verl_spark.rescoring.scoring import NOT_VERIFIED, Scored, rescore
+from verl_spark.rescoring.scoring import NOT_VERIFIED, Scored, rescore, rescorer
 from verl_spark.rescoring.summary import Summary
 from verl_spark.rewards.rule import AnswerChecker
 from verl_spark.runs.asking import Asked
@@ -44,27 +44,26 @@ async def run(config: ScoreConfig, dumps: Sequence[Path], report: Callable[[Aske
     progress, done = Asked(), 0
     (config.output / RESULT_FILE).unlink(missing_ok=True)  # it would pass for the result of this start
     with ExitStack() as opened:
+        checker = opened.enter_context(closing(AnswerChecker()))
+        scorers = {name: rescorer(each, checker) for name, each in settings.items()}
         ask_of = None
         if config.engine is not None:
             config.claim()
             store = opened.enter_context(Store(config.output, [STAGE], write=True))
-            replies = Replies(store, tuple(settings.values()), config.engine.model, config.seed)
+            replies = Replies(store, tuple(scorers.values()), config.engine.model, config.seed)
             if await replies.owed(_rollouts(files)):  # else no model is loaded
                 async with _open(config.engine) as engine:
                     await replies.ask(_rollouts(files), engine, config.window, progress, lambda: report(progress, 0))
             if progress.failed:
                 return Result(progress)
             ask_of = replies.of
-        checker = opened.enter_context(closing(AnswerChecker()))
         summaries = {name: Summary() for name in settings}
         node = trained and without_watching(trained["reward"]["spark"])
         same = [name for name, each in settings.items() if ask_of is None and without_watching(each.to_node()) == node]
         others: list[Scored] = []
         with replacing(config.output / ROLLOUTS_FILE) as file:
             for step in read_steps(files):
-                found = {
-                    name: await rescore(step, each, by_deviation, ask_of, checker) for name, each in settings.items()
-                }
+                found = {name: await rescore(step, each, by_deviation, ask_of) for name, each in scorers.items()}
                 for index, rollout in enumerate(step):
                     scored = {name: each[index].plain() for name, each in found.items()}
                     place = {"place": rollout.place, "step": rollout.step, "uid": str(rollout.uid)}

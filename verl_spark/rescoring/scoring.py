@@ -1,7 +1,6 @@
 """Rewards and advantages of a training step's stored rollouts, by the code of the reward loop and the trainer hook."""
 
-from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -66,6 +65,17 @@ class Scored:
         }
 
 
+def rescorer(settings: SparkSettings, checker: AnswerChecker) -> Scorer:
+    """What scores stored rollouts under `settings`, as many as there are; each comes with who answers about it.
+
+    `checker` is the answer check of `rlvr` and `majority`; whoever starts it ends it."""
+    return Scorer(settings, _nobody, checker=checker)
+
+
+async def _nobody(question: Question) -> Answer:
+    raise NotVerified
+
+
 def stored(rollout: Rollout) -> Ask:
     """Answers with the verification in the dump."""
 
@@ -79,25 +89,23 @@ def stored(rollout: Rollout) -> Ask:
 
 async def rescore(
     rollouts: Sequence[Rollout],
-    settings: SparkSettings,
+    scorer: Scorer,
     by_deviation: bool = True,
     ask_of: Callable[[Rollout], Ask] | None = None,
-    checker: AnswerChecker | None = None,
 ) -> list[Scored]:
-    """The rollouts of one training step, whole groups, under `settings`. Where the design credits no steps, the
+    """The rollouts of one training step, whole groups, by a `rescorer`. Where the design credits no steps, the
     advantages are those of `grpo`; `by_deviation` is verl's `algorithm.norm_adv_by_std_in_grpo`.
 
-    `ask_of` gives the judge of a rollout; without one its stored verification counts. `checker` is the answer check of
-    `rlvr` and `majority`; without one it is started and ended here. Raises `BadRowError`, with the rollout's place and
-    the cure, for a dump that lacks what the design needs."""
+    `ask_of` gives the judge of a rollout; without one its stored verification counts. Raises `BadRowError`, with the
+    rollout's place and the cure, for a dump that lacks what the design needs."""
+    settings = scorer.settings
     if ask_of is None:
         for rollout in rollouts:
             _check_kind(rollout, settings)
-    with nullcontext(checker) if checker else closing(AnswerChecker()) as check:
-        infos = [await _info(rollout, settings, (ask_of or stored)(rollout), check) for rollout in rollouts]
-        if settings.basis is Basis.GROUP:  # a design that asks nobody: every rollout has its row
-            waiting = [info for info in infos if info is not None]
-            infos = [*Votes(check).counted([rollout.uid for rollout in rollouts], waiting)]
+    infos = [await _info(rollout, scorer, (ask_of or stored)(rollout)) for rollout in rollouts]
+    if settings.basis is Basis.GROUP:  # a design that asks nobody: every rollout has its row
+        waiting = [info for info in infos if info is not None]
+        infos = [*Votes(scorer.checker).counted([rollout.uid for rollout in rollouts], waiting)]
     rows = [None if info is None else row_of(info) for info in infos]
     rewards = [None if row is None or is_missing(row) else row["spark_reward"] for row in rows]
     steps = [None if info is None else steps_of(info) for info in infos]
@@ -118,24 +126,23 @@ async def rescore(
     ]
 
 
-async def wanted(rollout: Rollout, designs: Sequence[SparkSettings]) -> list[Question]:
-    """The questions that these designs ask about a rollout, each once."""
+async def wanted(rollout: Rollout, scorers: Iterable[Scorer]) -> list[Question]:
+    """The questions that these scorers ask about a rollout, each once."""
     questions: dict[bytes, Question] = {}
 
     async def note(question: Question) -> Answer:
         questions[question.key()] = question
         raise NotVerified
 
-    for settings in designs:
-        if settings.asks_verifier:
-            await _info(rollout, settings, note)
+    for scorer in scorers:
+        if scorer.settings.asks_verifier:
+            await _info(rollout, scorer, note)
     return list(questions.values())
 
 
-async def _info(
-    rollout: Rollout, settings: SparkSettings, ask: Ask, checker: AnswerChecker | None = None
-) -> Info | None:
+async def _info(rollout: Rollout, scorer: Scorer, ask: Ask) -> Info | None:
     """The rollout's row as training makes it; None without a verification."""
+    settings = scorer.settings
 
     def locate(steps: Sequence[Span]) -> Sequence[TokenSpan]:
         if rollout.policy_format != settings.policy_format:
@@ -151,8 +158,7 @@ async def _info(
         return rollout.spans
 
     try:
-        scorer = Scorer(settings, ask, checker=checker)
-        return await scorer.train(rollout.response, rollout.problem, locate, rollout.facts)
+        return await scorer.train(rollout.response, rollout.problem, locate, rollout.facts, ask)
     except NotVerified:
         return None
     except NotGiven as error:

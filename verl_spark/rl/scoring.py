@@ -6,7 +6,7 @@ a reward that the gate already settled. Plain asyncio without Ray, so that a tes
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -73,25 +73,31 @@ class Scorer:
     dumped: bool = False
     """Whether rollouts are stored to be scored again: every one then carries the tokens of its steps, which another
     design may need."""
-    checker: AnswerChecker | None = None
-    """The rule-based answer check; None starts one."""
+    checker: AnswerChecker = field(default_factory=AnswerChecker)
+    """The rule-based answer check."""
 
     def __post_init__(self) -> None:
         self._format = get_policy_format(self.settings.policy_format)
         self._design = self.settings.reward_design
-        self._checker = self.checker or AnswerChecker()
 
-    async def train(self, response: str, problem: str, locate: Locate | None = None, facts: Facts = NOTHING) -> Info:
+    async def train(
+        self,
+        response: str,
+        problem: str,
+        locate: Locate | None = None,
+        facts: Facts = NOTHING,
+        ask: Ask | None = None,
+    ) -> Info:
         """The row of a training rollout, and its marked steps where the design credits tokens by them.
 
-        `response` is the full decoded text, without special tokens. Under the design `majority` the row waits, as
-        missing, for the vote of its group (`rl.votes`). Raises ValueError without a `locate` that the settings need,
-        `NotGiven` without such a fact.
+        `response` is the full decoded text, without special tokens. An `ask` given here answers about this rollout in
+        place of the scorer's. Under the design `majority` the row waits, as missing, for the vote of its group
+        (`rl.votes`). Raises ValueError without a `locate` that the settings need, `NotGiven` without such a fact.
         """
         if locate is None and self._design.credit.reads_steps:
             raise ValueError(f"the design {self.settings.design} needs the response's token ids; a text alone has none")
         parsed = self._format.parse(response)
-        row, scored, marks = await self._scored(parsed, problem, facts)
+        row, scored, marks = await self._scored(parsed, problem, facts, ask or self.ask)
         spans = await self._spans(parsed, scored, locate)
         steps = None
         if self._design.credit.reads_steps and spans is not None and scored.step_marks is not None:
@@ -103,7 +109,7 @@ class Scorer:
     async def validate(self, response: str, reference: str) -> Info:
         """The row of a validation response: the rule-based checker against `reference`, never the verifier."""
         gate = self._format.check(response)
-        correct = await self._checker.is_correct(response, reference, gate.stated)
+        correct = await self.checker.is_correct(response, reference, gate.stated)
         return info_of(validation_row(correct, gate))
 
     async def probe(self, response: str, problem: str, reference: str, facts: Facts = NOTHING) -> Info:
@@ -112,11 +118,14 @@ class Scorer:
         Where a coin or a vote would decide all rewards are missing: both are for the rollouts of a training step, and
         the zeros of refused responses alone would be no average."""
         parsed = self._format.parse(response)
-        row, *_ = await self._scored(parsed, problem, replace(facts, reference=reference, training=False))
-        correct = await self._checker.is_correct(response, reference, parsed.gate.stated)
+        facts = replace(facts, reference=reference, training=False)
+        row, *_ = await self._scored(parsed, problem, facts, self.ask)
+        correct = await self.checker.is_correct(response, reference, parsed.gate.stated)
         return info_of(probe_row(row, correct))
 
-    async def _scored(self, parsed: Parsed, problem: str, facts: Facts) -> tuple[Row, Scored, tuple[int, ...] | None]:
+    async def _scored(
+        self, parsed: Parsed, problem: str, facts: Facts, ask: Ask
+    ) -> tuple[Row, Scored, tuple[int, ...] | None]:
         """The row and the score of a response, and all marks that the verifier gave it."""
         gate = parsed.gate
         valid = gate.valid or not self.settings.format_gate
@@ -131,7 +140,7 @@ class Scorer:
         if decided is not None:
             row = training_row(gate, decided, rendered.n_steps, rendered.neutralised, None, False, *found)
             return row, decided, None
-        answer = await self._judged(verifier_message(self.settings.verifier.kind, problem, rendered.text))
+        answer = await self._judged(verifier_message(self.settings.verifier.kind, problem, rendered.text), ask)
         reading = answer.outcome.reading if isinstance(answer.outcome, Judged) else None
         scored = self._design.score(valid, rendered.n_steps, reading)
         row = training_row(gate, scored, rendered.n_steps, rendered.neutralised, answer.outcome, answer.cached, *found)
@@ -142,7 +151,7 @@ class Scorer:
         match basis:
             case Basis.REFERENCE:
                 reference = _given(facts.reference, f"design={self.settings.design} needs a reference answer")
-                equal = await self._checker.compare(parsed.text, reference, parsed.gate.stated)
+                equal = await self.checker.compare(parsed.text, reference, parsed.gate.stated)
                 return ruled(equal, State.UNCHECKED)
             case Basis.CHANCE:
                 place = _given(facts.place, f"design={self.settings.design} needs the rollout's place in the run")
@@ -177,15 +186,15 @@ class Scorer:
     def _chat(self) -> Chat:
         return Chat(self.tokenizer)
 
-    async def _judged(self, message: str) -> Answer:
+    async def _judged(self, message: str, ask: Ask) -> Answer:
         kind = self.settings.verifier.kind
         if self.tokenizer is None:
-            return await self.ask(Question(message, kind))  # the client breaks up control strings
+            return await ask(Question(message, kind))  # the client breaks up control strings
         ids = self._chat.prompt_ids(message)
         limit = self.settings.verifier.max_prompt_tokens
         if limit is not None and len(ids) > limit:
             return Answer(Undecided(Cause.TOO_LONG, f"{len(ids)} tokens, the limit is {limit}"))
-        return await self.ask(Question(tuple(ids), kind))
+        return await ask(Question(tuple(ids), kind))
 
 
 def _given(fact: T | None, need: str) -> T:
