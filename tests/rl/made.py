@@ -60,7 +60,7 @@ def hook_over(monkeypatch, queue, settings, **algorithm):
         }
     )
     hook.spark, hook.use_critic = settings, hook.config.algorithm.adv_estimator == "gae"
-    hook._infos, hook._silenced = {}, {}
+    hook._infos, hook._silenced, hook._stop = {}, {}, None
     return hook
 
 

@@ -103,7 +103,7 @@ def watched(monkeypatch, rows, **settings):
 
     queue.kv_batch_get = get
     hook = hook_over(monkeypatch, queue, SparkSettings.model_validate(settings))
-    hook._alarms, hook._stop, hook.global_steps = Alarms(hook.spark.alarms or {}), None, 3
+    hook._alarms, hook.global_steps = Alarms(hook.spark.alarms or {}), 3
     hook.tokenizer = SimpleNamespace(decode=lambda ids, skip_special_tokens: f"{len(ids)} tokens")
     keys = [f"u_{i}_0" for i in range(len(rows))]
     hook._infos = {key: info_of(one) for key, one in zip(keys, rows, strict=True)}
@@ -126,6 +126,48 @@ def test_a_stop_ends_training_after_the_step_with_the_reason(monkeypatch):
     hook, _, _ = watched(monkeypatch, [SCORED], alarms={"spark/flags/few_steps": alarm})
     with pytest.raises(AlarmStop, match=r"alarm in step 3: spark/flags/few_steps is 0\.75, above 0\.5"):
         hook.on_step_begin()
+
+
+def trained(monkeypatch, action, values, logged):
+    """A training by verl's own loop, of a step for each value; `logged` gets the steps that reach the tracker."""
+    from verl.trainer.ppo.v1 import trainer_base
+
+    monkeypatch.setattr(trainer_base.PPOTrainer, "_compute_metrics", lambda self, batch, metrics, *a, **k: None)
+    monkeypatch.setattr(trainer_base, "SkipManager", SimpleNamespace(init=id, set_step=id))
+    tracker = SimpleNamespace(log=lambda data, step: logged.append(step))
+    monkeypatch.setattr(trainer_base, "Tracking", lambda **_: tracker)
+    queue = Queue({})
+    queue.kv_clear = lambda keys, partition_id: None
+    alarms = {"spark/flags/few_steps": {"above": 0.5, "action": action}}
+    hook = hook_over(monkeypatch, queue, SparkSettings.model_validate({"alarms": alarms}))
+    trainer = {"project_name": "p", "experiment_name": "e", "logger": [], "val_before_train": False, "total_epochs": 1}
+    hook.config.trainer = trainer | {"save_freq": -1, "test_freq": -1}
+    hook.config.global_profiler = {"steps": None, "profile_continuous_steps": False}
+    hook._alarms, hook.trainer_mode, hook.global_steps = Alarms(hook.spark.alarms), "sync", 0
+    hook.steps_per_epoch = hook.total_training_steps = len(values)
+    hook.on_step_end = lambda: None
+
+    def step(metrics, timing):
+        metrics["spark/flags/few_steps"] = values[hook.global_steps - 1]
+        return batch_of(["a_0_0"])
+
+    hook.step = step
+    hook._init_dump_executor()
+    hook.fit(None)
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.9, 0.1], [0.1, 0.9]], ids=["steps left", "last step"])
+def test_a_stop_is_the_error_of_the_run_in_whichever_step(monkeypatch, values):
+    logged = []
+    with pytest.raises(AlarmStop, match=r"alarm in step 2: spark/flags/few_steps is 0\.9, above 0\.5"):
+        trained(monkeypatch, "stop", values, logged)
+    assert logged == [1, 2]
+
+
+@pytest.mark.parametrize(("action", "values"), [("warn", [0.9, 0.9]), ("stop", [0.1, 0.1])])
+def test_without_a_stop_a_run_ends_without_an_error(monkeypatch, action, values):
+    trained(monkeypatch, action, values, logged := [])
+    assert logged == [1, 2]
 
 
 def test_without_alarms_no_metric_is_added(monkeypatch):

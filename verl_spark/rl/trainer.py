@@ -151,14 +151,10 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
     # ---- a step
 
     def on_step_begin(self) -> None:
-        """Forgets the rows of the last step, which its dump has written. Raises `AlarmStop` when that step had an alarm
-        that stops: verl 0.9.1 has no earlier place where a step is logged, dumped and saved as a whole."""
+        """Forgets the rows of the last step, which its dump has written; after one with an alarm that stops, the
+        training ends here."""
         if self._stop is not None:
-            self._shutdown_dump_executor()
-            raise AlarmStop(
-                f"training stops: {self._stop}. The step is logged, checkpoints are as they were; to go on, change the "
-                "alarm and start the same command again"
-            )
+            self._shutdown_dump_executor()  # raises
         self._infos = {}
         super().on_step_begin()
 
@@ -370,10 +366,17 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
 
     def _shutdown_dump_executor(self) -> None:
         """verl 0.9.1 calls this at every end of a training (`on_train_end` only at an early one): so it also ends the
-        processes of the vote's answer check."""
+        processes of the vote's answer check, and raises `AlarmStop` when the step had an alarm that stops. In the last
+        step verl has no other place where the step is logged, dumped and saved as a whole; in any other that is the
+        beginning of the next one."""
         super()._shutdown_dump_executor()
         if self._votes is not None:
             self._votes.close()
+        if self._stop is not None:
+            raise AlarmStop(
+                f"training stops: {self._stop}. The step is logged, checkpoints are as they were; if steps are left, "
+                "change the alarm and start the same command again to go on"
+            )
 
     def _log_rollout_data(self, batch: Any, timing_raw: dict[str, Any], rollout_data_dir: str) -> None:
         """Gathers what the dump of training rollouts says beside verl's fields, and the settings of the run."""
