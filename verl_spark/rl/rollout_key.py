@@ -25,8 +25,8 @@ class RolloutKey:
         found = _KEY.fullmatch(text)
         if found is None:
             raise ValueError(
-                f"{text} is no key of a rollout; verl 0.9.1 writes <uid of the prompt>_<session>_<output>, and an agent "
-                "loop manager of your own has to do the same"
+                f"{text} is no key of a rollout; verl 0.9.1 writes <uid of the prompt>_<session>_<output>, and an "
+                "agent loop manager of your own has to do the same"
             )
         return cls(found[1], int(found[2]), int(found[3]))
 
