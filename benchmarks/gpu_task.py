@@ -34,7 +34,7 @@ VLLM = {"max_model_len": 4096, "max_num_seqs": 256, "gpu_memory_utilization": 0.
 def write_sft_files(folder: Path, rows: int, seed: int = 0) -> Path:
     """SFT files of a PRM-CoT for `rows` solutions to as many problems, right and wrong, with true verifications."""
     rng = random.Random(seed)
-    problems = arithmetic.problems(Split.PRM, rows, seed)
+    problems = arithmetic.problems(Split.BASE, rows, seed)
     records = (_record(number, problem, _solution(problem, rng)) for number, problem in enumerate(problems))
     write_sft(records, folder, seed, validation_share=0.05, kinds=(Kind.PRM_COT,))
     return folder

@@ -1,4 +1,4 @@
-"""The demonstration's task: chains of three to six small operations, told in words.
+"""The demonstration's task: chains of three or four small operations, told in words.
 
     Mia has 12 beads. On Monday 5 are found. On Tuesday the number doubles. How many beads does Mia have?
 
@@ -20,13 +20,13 @@ from itertools import repeat
 from typing import Any, Protocol
 
 from verl_spark.verification.kinds import Kind
-from verl_spark.verification.markers import heading, mark_line, verdict_line
+from verl_spark.verification.markers import heading
 from verl_spark.verification.policy_format import write_tags
 from verl_spark.verification.writing import write
 
 HIGHEST = 49
 """Every value of a chain lies in 0..HIGHEST."""
-CHAIN_LENGTHS = (3, 4, 5)
+CHAIN_LENGTHS = (3, 4)
 OPERANDS = range(2, 10)
 """What is added or taken away in one operation."""
 DATA_SOURCE = "spark_arithmetic"
@@ -59,8 +59,8 @@ class Split(str, Enum):
 
     POLICY = "policy"
     """Teaching the policy its format."""
-    PRM = "prm"
-    """Teaching the verifier."""
+    BASE = "base"
+    """Drilling the base model."""
     GENERATOR = "generator"
     """Teaching the generator of Stage I."""
     VERIFIER = "verifier"
@@ -239,6 +239,24 @@ def careless_solution(problem: Problem, slip_share: float, rng: random.Random) -
         slips[len(slips) - 1 - slips[::-1].index(True)] = False  # without any slip the chain stays in range
 
 
+def misreading_solution(problem: Problem, share: float, rng: random.Random) -> Solution:
+    """A solution that misreads about this share of the sentences: the other verb for the one that stands there, or
+    another number.
+
+    Later steps go on from the wrong value. Misreadings that lead the chain out of 0..HIGHEST are not made."""
+    value, steps, sentences = problem.start, [], []
+    for day, right, told in zip(DAYS, problem.operations, problem.sentences, strict=False):
+        read = _misread(right, rng) if rng.random() < share else right
+        if not 0 <= read.apply(value) <= HIGHEST:
+            read = right
+        if not 0 <= read.apply(value) <= HIGHEST:  # what went before has made the rest impossible
+            return misreading_solution(problem, share, rng)
+        steps.append(Step(value, read, read.apply(value)))
+        sentences.append(told if read == right else _sentence(day, read))
+        value = read.apply(value)
+    return Solution(problem, tuple(steps), value, tuple(sentences))
+
+
 def solution_with_error(problem: Problem, rng: random.Random) -> tuple[Solution, int]:
     """A solution whose first wrong step is known, and the index of that step; later steps go on from its result.
 
@@ -287,57 +305,72 @@ def solution_with_wrong_end(problem: Problem, rng: random.Random) -> Solution:
             return Solution(problem, problem.steps, rng.choice([n for n in range(HIGHEST + 1) if n != problem.answer]))
 
 
-def checked_facts(count: int, rng: random.Random) -> list[tuple[str, bool]]:
-    """Sections of a verification, each about values of its own: someone's equation, then the right one and the mark.
-
-    In parts, each with whether it takes knowledge: results and marks do. Half of the marks are wrong, whatever the
-    others are: a small model would rather guess a mark from its neighbours than compare."""
+def facts(count: int, rng: random.Random) -> list[tuple[str, bool]]:
+    """Equations and differences one under the other, in parts, each with whether it takes knowledge: results do."""
     parts = []
-    for number in range(1, count + 1):
-        step = _draw_step(rng, rng.randint(0, HIGHEST))
-        near = (
-            step.result + rng.choice((-10, -2, -1, 1, 2, 10)),
-            rng.randint(0, HIGHEST),
-            step.operation.without_carry(step.value),
-        )
-        wrong = [value for value in near if 0 <= value <= HIGHEST]
-        said = Step(step.value, step.operation, rng.choice(wrong) if rng.random() < 0.5 else step.result)
-        asked = f"{_sentence(rng.choice(DAYS), step.operation)} {step}".removesuffix(str(step.result))
-        parts += [
-            (f"{heading(number, str(said))}\n{asked}", False),
-            (str(step.result), True),
-            (".\n\n", False),
-            (f"{mark_line(said == step)}\n\n", True),
-        ]
+    for _ in range(count):
+        one = rng.randint(0, HIGHEST)
+        if rng.random() < 0.6:
+            line, mark = str(_draw_step(rng, one)), " = "
+        else:
+            near = one + rng.choice((-10, -2, -1, 1, 2, 10))
+            other = rng.choice((one, min(max(near, 0), HIGHEST), rng.randint(0, HIGHEST)))
+            line, mark = _difference(one, other), " by "
+        before, mark, result = line.partition(mark)
+        parts += [(before + mark, False), (f"{result}\n\n", True)]
     return parts
 
 
-def concluded_marks(rng: random.Random) -> list[tuple[str, bool]]:
-    """The marks of a verification, all of them correct in half of the cases, and the verdict that follows, in parts."""
-    marks = [1] * rng.choice(CHAIN_LENGTHS)
-    if rng.random() < 0.5:
-        marks[rng.randrange(len(marks))] = 0
-        marks = [mark and rng.randrange(2) for mark in marks]
-    sections = [
-        f"{heading(number, str(_nonsense(_draw_operation(rng, HIGHEST // 2), rng)))}\n{mark_line(mark)}\n\n"
-        for number, mark in enumerate(marks, 1)
+def muddled_solution(problem: Problem, rng: random.Random) -> Solution:
+    """A solution whose steps belong, each with a chance of a half, to another story and are nonsense."""
+    steps, sentences = [], []
+    for day, step, sentence in zip(DAYS, problem.steps, problem.sentences, strict=False):
+        if rng.random() < 0.5:
+            step = _nonsense(_draw_operation(rng, HIGHEST // 2), rng)
+            sentence = _sentence(day, step.operation)
+        steps.append(step)
+        sentences.append(sentence)
+    return Solution(problem, tuple(steps), rng.randint(0, HIGHEST), tuple(sentences))
+
+
+def reworked(problem: Problem, stated: Sequence[str]) -> list[str]:
+    """For each equation that someone stated, the right step and how far the two results are apart.
+
+    A small model learns slowly to see that two numbers are the same, and fast to subtract one from the other."""
+    lines = _told(problem.sentences, problem.steps)
+    found = [
+        line + _compared(step.result, equation)
+        for line, step, equation in zip(lines, problem.steps, stated, strict=False)
     ]
-    return [("".join(sections), False), (verdict_line(all(marks)), True)]
+    return found + [NO_STEP] * (len(stated) - len(found))
 
 
 def quoted_steps(rng: random.Random) -> list[tuple[str, bool]]:
-    """The steps of a solution, whose equations are nonsense, and then each equation under a heading, in parts.
+    """A story and steps that someone wrote about another, and then what each of them says, in turns and in parts.
 
-    What takes knowledge is each part's flag: the quotation does, which can only be read from the steps."""
-    operations = [_draw_operation(rng, HIGHEST // 2) for _ in range(rng.choice(CHAIN_LENGTHS))]
-    told = [(_sentence(day, op), _nonsense(op, rng)) for day, op in zip(DAYS, operations, strict=False)]
-    lines = [f"Step {number}: {sentence} {step}\n" for number, (sentence, step) in enumerate(told, 1)]
+    Under a heading stands the equation of the step, which is nonsense, and then the sentence of the story. What takes
+    knowledge is each part's flag: both quotations do, which can only be read from what stands before."""
+    count = rng.choice(CHAIN_LENGTHS)
+    days = DAYS[:count]
+    told = [_sentence(day, _draw_operation(rng, HIGHEST // 2)) for day in days]
+    operations = [_draw_operation(rng, HIGHEST // 2) for _ in days]
+    steps = [_nonsense(operation, rng) for operation in operations]
+    lines = [
+        f"Step {number}: {_sentence(day, operation)} {step}\n"
+        for number, (day, operation, step) in enumerate(zip(days, operations, steps, strict=True), 1)
+    ]
     quotations = [
         part
-        for number, (_, step) in enumerate(told, 1)
-        for part in ((heading(number, str(step)).removesuffix(str(step)), False), (str(step), True), ("\n\n", False))
+        for number, (day, sentence, step) in enumerate(zip(days, told, steps, strict=True), 1)
+        for part in (
+            (heading(number, str(step)).removesuffix(str(step)), False),
+            (str(step), True),
+            (f"\nOn {day}", False),
+            (sentence.removeprefix(f"On {day}"), True),
+            ("\n\n", False),
+        )
     ]
-    return [("".join([*lines, "\n"]), False), *quotations]
+    return [(f"{' '.join(told)}\n\n", False), ("".join([*lines, "\n"]), False), *quotations]
 
 
 def judge(problem: Problem, text: str, solution_format: SolutionFormat) -> Truth | None:
@@ -369,9 +402,7 @@ def verification(problem: Problem, truth: Truth, marks: Sequence[int] | None = N
     `marks` are the true ones unless given; the verdict follows from others."""
     marks = truth.marks if marks is None else tuple(marks)
     verdict = truth.verdict if marks == truth.marks else all(marks)
-    analyses = [f"{line}." for line in _told(problem.sentences, problem.steps)]
-    analyses += [NO_STEP] * (len(marks) - len(analyses))
-    return write(Kind.PRM_COT, marks, verdict, truth.stated, analyses[: len(marks)])
+    return write(Kind.PRM_COT, marks, verdict, truth.stated, reworked(problem, truth.stated))
 
 
 def rows(split: Split, count: int, seed: int) -> list[dict[str, Any]]:
@@ -416,6 +447,15 @@ def _draw_step(rng: random.Random, value: int) -> Step:
     return Step(value, operation, operation.apply(value))
 
 
+def _misread(operation: Operation, rng: random.Random) -> Operation:
+    """Another operation that someone takes for this one; a doubling is not misread."""
+    if operation == DOUBLING:
+        return operation
+    if rng.random() < 0.6:
+        return Operation("+" if operation.symbol == "-" else "-", operation.operand)
+    return Operation(operation.symbol, rng.choice([n for n in OPERANDS if n != operation.operand]))
+
+
 def _nonsense(operation: Operation, rng: random.Random) -> Step:
     operand = rng.choice((operation.operand, rng.choice(OPERANDS)))
     return Step(rng.randint(0, HIGHEST), Operation(operation.symbol, operand), rng.randint(0, HIGHEST))
@@ -457,6 +497,14 @@ def _in_range(step: Step) -> bool:
 def _told(sentences: Sequence[str], steps: Sequence[Step]) -> list[str]:
     sentences = (*sentences, *repeat(NO_STEP, len(steps)))
     return [f"{sentence} {step}" for sentence, step in zip(sentences, steps, strict=False)]
+
+
+def _compared(result: int, stated: str) -> str:
+    return "." if stated == NOTHING else f". {_difference(result, int(stated.split()[-1]))}"
+
+
+def _difference(one: int, other: int) -> str:
+    return f"{one} and {other} differ by {abs(one - other)}."
 
 
 def _equation(body: str) -> str:

@@ -1,15 +1,21 @@
-"""The demonstration: verl trains a tiny policy with a tiny PRM-CoT as its only reward, on a laptop, with one command.
+"""The demonstration: SPARK's three stages with tiny models on a laptop, with one command.
 
     python -m examples.demo [--steps N] [--folder DIR] [--cache DIR]
 
-The gate, the rendering, the readers, the PRM prompt and verl's command line are those of full scale; only the models
-are small. Beside the PRM stands a control that differs in the reward alone: a verifier that says Yes or No by coin toss
-(one toss for each distinct solution). Accuracy is measured by the rule-based checker, which training never sees; both
-start from the same policy, so it is measured once before training."""
+A tiny generator and a tiny verifier make verification data without any reference answer; verl's SFT trainer makes a
+PRM-CoT of it; verl trains a tiny policy with that PRM-CoT as its only reward. Gate, rendering, readers, prompts and
+command lines are those of full scale; only the models are small, and the task is one whose truth a program knows, so
+that the PRM and the policy can be measured. Beside the PRM stands a control that differs in the reward alone: a
+verifier that says Yes or No by coin toss (one toss for each distinct solution). Accuracy is measured by the rule-based
+checker, which training never sees; both start from the same policy, so it is measured once before training."""
 
 import json
+import os
+import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,21 +25,44 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.mock_server import serving
-from examples import arithmetic
+from examples import arithmetic, stage1, stage2
 from examples.arithmetic import Split
-from examples.tiny_models import DEFAULT_CACHE, DemoModels, demo_models
+from examples.stage1 import make_data, write_config
+from examples.stage1_models import Stage1Models, stage1_models
+from examples.stage2 import LONGEST, LONGEST_REPLY, Training, held_out, judge_model, quality, train_prm
+from examples.teaching import key
+from examples.tiny_models import DEFAULT_CACHE, Recipe, base_model, policy_model
 from examples.verl_run import Run, run_verl
+from verl_spark.data.card import CARD_TEXT_FILE
+from verl_spark.evaluation.metric import SubsetScore
 from verl_spark.evaluation.statistics import Estimate, estimate, paired_difference
-from verl_spark.platforms.cpu.overrides import CPU_OVERRIDES
+from verl_spark.platforms.cpu.overrides import CPU_OVERRIDES, environment
+from verl_spark.verification.kinds import Kind
 from verl_spark.verification.policy_format import TAGS
 
+PROBLEMS, VERIFICATIONS = 300, 4
+"""Of Stage I: problems, and verifications of each solution."""
+METHOD = "step"
+"""How verifications are picked."""
 HELD_OUT = 600
+"""Problems on which the policy is measured."""
 PROMPTS, ROLLOUTS = 24, 8
 """Problems in a step, and responses to each."""
 UPDATES = 2
 """Updates in a step, each on its share of the rollouts."""
 TIME_LIMIT_S = 900.0
 console = Console()
+
+
+@dataclass(frozen=True)
+class Prm:
+    """The reward model that came of Stage I and II."""
+
+    model: Path
+    data: str
+    """What Stage I did."""
+    quality: SubsetScore
+    """How well it finds the first wrong step of held-out solutions."""
 
 
 @dataclass(frozen=True)
@@ -53,22 +82,53 @@ def main(
     folder: Annotated[Path, typer.Option(help="Logs, metrics, rollouts and the table go here.")] = Path("outputs/demo"),
     cache: Annotated[Path, typer.Option(help="Where the tiny models are kept.")] = DEFAULT_CACHE,
 ) -> None:
-    """Make the tiny models, train with the PRM and with coin tosses, and say what came of it."""
-    folder = folder.resolve()
-    start = time.monotonic()
-    console.rule("1/3  tiny models")
-    models = demo_models(cache.resolve(), report=console.print)
-    seconds = {"tiny models": time.monotonic() - start}
+    """Make the tiny models, the data, the PRM-CoT, train with it and with coin tosses, and say what came of it."""
+    folder, cache = folder.resolve(), cache.resolve()
+    os.environ.update(environment())  # for the engines, which are processes of their own
+    seconds: dict[str, float] = {}
+    console.rule("tiny models")
+    with timed(seconds, "tiny models"):
+        base = base_model(cache, Recipe(), console.print)
+        models = stage1_models(cache, report=console.print, critic=False)
+        policy = policy_model(cache, base, Recipe(), console.print)
+    prm = make_prm(cache, base, models, seconds)
 
     data = write_data(folder, steps)
-    console.rule("2/3  GRPO with reward_model=spark_prmcot")
-    prm = train("spark_prmcot", folder, models, data, steps, serving_prm(models))
-    console.rule("3/3  the same with a coin toss for a verdict")
+    console.rule("Stage III  GRPO with reward_model=spark_prmcot")
+    arm = train("spark_prmcot", folder, policy, data, steps, serving_prm(prm.model))
+    console.rule("the same with a coin toss for a verdict")
     with serving("--wrong-every=2") as url:  # its verdicts have nothing to do with the solution
-        toss = train("coin_toss", folder, models, data, steps, serving_elsewhere(url), prm.before)
-    seconds |= {arm.name: arm.run.seconds for arm in (prm, toss)}
+        toss = train("coin_toss", folder, policy, data, steps, serving_elsewhere(url), arm.before)
 
-    console.print(table(prm, toss, seconds, models, folder))
+    console.print(table(prm, arm, toss, policy, seconds, folder))
+
+
+def make_prm(cache: Path, base: Path, models: Stage1Models, seconds: dict[str, float]) -> Prm:
+    """The PRM-CoT, unless the cache has it, with its data and its measurement beside it; adds to `seconds`."""
+    name = key(models.generator.name, models.verifier.name, Training(), code=(stage1, stage2, sys.modules[__name__]))
+    folder = cache / f"prm-cot-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    console.rule("Stage I  verification data, without references")
+    with timed(seconds, "stage I"):
+        config = write_config(folder, models, PROBLEMS, [METHOD], VERIFICATIONS)
+        made = make_data(config)
+        console.print(f"{made}; data card: {config.output / CARD_TEXT_FILE}")
+    console.rule("Stage II  verl-spark train prmcot")
+    with timed(seconds, "stage II"):
+        train_prm(base, config.output / "sft" / METHOD, Kind.PRM_COT, folder / "training")
+    with timed(seconds, "measuring the PRM"):
+        judged = judge_model(folder / "training" / "export", Kind.PRM_COT, held_out(), folder / "measured")
+        found = quality(judged, Kind.PRM_COT)
+        console.print(f"F1 {found.f1 and found.f1.percent()} on {found.items} held-out solutions")
+    return Prm(folder / "training" / "export", made, found)
+
+
+@contextmanager
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Keeps how long something took."""
+    start = time.monotonic()
+    yield
+    seconds[name] = time.monotonic() - start
 
 
 def write_data(folder: Path, steps: int) -> tuple[Path, Path]:
@@ -80,15 +140,15 @@ def write_data(folder: Path, steps: int) -> tuple[Path, Path]:
     return paths
 
 
-def serving_prm(models: DemoModels) -> list[str]:
+def serving_prm(model: Path) -> list[str]:
     """The PRM-CoT in a pool of its own, asked while rollouts are generated."""
     return [
-        f"reward.reward_model.model_path={models.prm}",
+        f"reward.reward_model.model_path={model}",
         "reward.reward_model.n_gpus_per_node=1",
-        "reward.reward_model.rollout.max_model_len=384",
+        f"reward.reward_model.rollout.max_model_len={LONGEST}",
         "reward.reward_model.rollout.max_num_batched_tokens=8192",
         "reward.reward_model.rollout.max_num_seqs=256",
-        "reward.spark.verifier.max_tokens=176",
+        f"reward.spark.verifier.max_tokens={LONGEST_REPLY}",
     ]
 
 
@@ -101,7 +161,7 @@ def serving_elsewhere(url: str) -> list[str]:
     ]
 
 
-def recipe(models: DemoModels, data: tuple[Path, Path], steps: int, out: Path) -> list[str]:
+def recipe(policy: Path, data: tuple[Path, Path], steps: int, out: Path) -> list[str]:
     """A GRPO recipe like any other; nothing in it knows of SPARK."""
     train, held_out = data
     return [
@@ -111,7 +171,7 @@ def recipe(models: DemoModels, data: tuple[Path, Path], steps: int, out: Path) -
         f"data.train_batch_size={PROMPTS}",
         "data.max_prompt_length=48",
         "data.max_response_length=80",
-        f"actor_rollout_ref.model.path={models.policy}",
+        f"actor_rollout_ref.model.path={policy}",
         f"actor_rollout_ref.actor.ppo_mini_batch_size={PROMPTS // UPDATES}",
         f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={PROMPTS * ROLLOUTS // UPDATES}",
         "actor_rollout_ref.actor.optim.lr=4e-4",
@@ -138,7 +198,7 @@ def recipe(models: DemoModels, data: tuple[Path, Path], steps: int, out: Path) -
 def train(
     name: str,
     folder: Path,
-    models: DemoModels,
+    policy: Path,
     data: tuple[Path, Path],
     steps: int,
     serving: list[str],
@@ -148,7 +208,7 @@ def train(
 
     Raises `RuntimeError` naming the log when it fails."""
     out = folder / name
-    overrides = [*recipe(models, data, steps, out), "reward_model=spark_prmcot", *serving]
+    overrides = [*recipe(policy, data, steps, out), "reward_model=spark_prmcot", *serving]
     overrides.append(f"trainer.val_before_train={before is None}")
     console.print(f"verl's log: {out / 'run.log'}")
     seen: set[int] = set()
@@ -196,42 +256,42 @@ def agreement(arm: Arm, last: bool) -> Estimate:
     return estimate(hits)
 
 
-def table(prm: Arm, toss: Arm, seconds: dict[str, float], models: DemoModels, folder: Path) -> Table:
+def table(prm: Prm, arm: Arm, toss: Arm, policy: Path, seconds: dict[str, float], folder: Path) -> Table:
     """What came of it, and where everything lies; also written to `summary.json`."""
+    arms = (arm, toss)
     rows: list[tuple[str, str, str]] = [
-        ("accuracy before", *(estimate(list(arm.before.values())).percent() for arm in (prm, toss))),
-        ("accuracy after", *(estimate(list(arm.after.values())).percent() for arm in (prm, toss))),
-        ("gain, paired", *(gain(arm).percent(signed=True) for arm in (prm, toss))),
-        ("verdicts true, first quarter", *(agreement(arm, last=False).percent() for arm in (prm, toss))),
-        ("verdicts true, last quarter", *(agreement(arm, last=True).percent() for arm in (prm, toss))),
+        ("accuracy before", *(estimate(list(one.before.values())).percent() for one in arms)),
+        ("accuracy after", *(estimate(list(one.after.values())).percent() for one in arms)),
+        ("gain, paired", *(gain(one).percent(signed=True) for one in arms)),
+        ("verdicts true, first quarter", *(agreement(one, last=False).percent() for one in arms)),
+        ("verdicts true, last quarter", *(agreement(one, last=True).percent() for one in arms)),
     ]
-    for label, key in (
+    for label, key_ in (
         ("rollouts", "spark/rollouts"),
         ("calls made", "spark/called"),
         ("calls saved, known", "spark/cached"),
         ("calls saved, gate", "spark/gated"),
         ("missing rewards", "spark/missing"),
     ):
-        rows.append((label, *(f"{total(arm, key):.0f}" for arm in (prm, toss))))
+        rows.append((label, *(f"{total(one, key_):.0f}" for one in arms)))
     for part in ("gen", "update_actor", "update_weights", "testing"):
-        rows.append((f"seconds: {part}", *(f"{total(arm, f'timing_s/{part}'):.0f}" for arm in (prm, toss))))
-    rows.append(("seconds: all", *(f"{seconds[arm.name]:.0f}" for arm in (prm, toss))))
+        rows.append((f"seconds: {part}", *(f"{total(one, f'timing_s/{part}'):.0f}" for one in arms)))
+    rows.append(("seconds: all", *(f"{one.run.seconds:.0f}" for one in arms)))
 
-    found = Table("", prm.name, toss.name, title=f"{HELD_OUT} held-out problems, 95 % intervals; tiny models")
+    found = Table("", arm.name, toss.name, title=f"{HELD_OUT} held-out problems, 95 % intervals; tiny models")
     for row in rows:
         found.add_row(*row)
-    teaching = {name: json.loads((path / "teaching.json").read_text()) for name, path in vars(models).items()}
     summary = {
-        "rows": {label: {prm.name: one, toss.name: other} for label, one, other in rows},
-        "gain": {arm.name: vars(gain(arm)) for arm in (prm, toss)},
-        "seconds": seconds,
-        "models": {name: str(path) for name, path in vars(models).items()},
-        "teaching": teaching,
+        "rows": {label: {arm.name: one, toss.name: other} for label, one, other in rows},
+        "gain": {one.name: asdict(gain(one)) for one in arms},
+        "prm": {"model": str(prm.model), "data": prm.data, "quality": asdict(prm.quality)},
+        "policy": {"model": str(policy), "teaching": json.loads((policy / "teaching.json").read_text())},
+        "seconds": seconds | {one.name: one.run.seconds for one in arms},
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=2))
+    before = ", ".join(f"{name} {taken:.0f} s" for name, taken in seconds.items())
     found.caption = (
-        f"models {seconds['tiny models']:.0f} s: {models.policy}, {models.prm} (teaching.json beside each)\n"
-        f"logs, metrics, rollouts, summary.json: {folder}"
+        f"{before}\nPRM and its data: {prm.model.parents[1]}\nlogs, metrics, rollouts, summary.json: {folder}"
     )
     return found
 

@@ -49,7 +49,13 @@ def main(
     console.print(table(config, {(line.method, line.label, line.truth): line.accuracy for line in accuracy}))
 
 
-def write_config(folder: Path, models: Stage1Models, count: int, methods: Sequence[str] = METHODS) -> DataConfig:
+def write_config(
+    folder: Path,
+    models: Stage1Models,
+    count: int,
+    methods: Sequence[str] = METHODS,
+    verifications: int = VERIFICATIONS,
+) -> DataConfig:
     """The run's config and its problems; the reference answers lie in the same file, as they often do."""
     rows = [
         {"id": f"p{index}", "problem": problem.text, "answer": str(problem.answer)}
@@ -68,9 +74,9 @@ def write_config(folder: Path, models: Stage1Models, count: int, methods: Sequen
             "output": str(folder / "data"),
             "problems": {"path": str(path)},
             "generator": role(models.generator, 112, n=SOLUTIONS, temperature=1.0),
-            "verifier": role(models.verifier, 192, n=VERIFICATIONS, examples=False),
+            "verifier": role(models.verifier, 192, n=verifications, examples=False),
             **({"critic": role(models.critic, 256)} if models.critic else {}),
-            "references": {"field": "answer", "n": VERIFICATIONS},
+            "references": {"field": "answer", "n": verifications},
             "methods": methods,
         }
     )
@@ -78,6 +84,7 @@ def write_config(folder: Path, models: Stage1Models, count: int, methods: Sequen
 
 def make_data(config: DataConfig) -> str:
     """Stage I from the first call to the SFT files, or what is owed of it; says what it did."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # it would print a page for each engine
     progress = asyncio.run(work(config, STAGES, lambda _: None))
     asyncio.run(select(config))
     export(config)

@@ -12,7 +12,7 @@ from typing import Any
 
 from examples import arithmetic, tiny_models
 from examples.arithmetic import Problem, Split, Truth
-from examples.teaching import Example, Lessons, Report, TinyModel, cached, key, teach
+from examples.teaching import Lessons, Report, cached, key, teach
 from examples.tiny_models import Recipe, base_model
 from verl_spark.verification import prompts
 from verl_spark.verification.rendering import render_numbered
@@ -24,13 +24,13 @@ class Stage1Recipe:
     """How the three models are taught; they start from the demonstration's base model."""
 
     base: Recipe = Recipe()
-    generator: Lessons = Lessons(examples=5120, updates=160, batch=32, learning_rate=2e-3, seed=11)
+    generator: Lessons = Lessons(examples=3840, updates=120, batch=32, learning_rate=2e-3, seed=11)
     slip_share: float = 0.5
     """The generator's teacher forgets to carry in this share of the additions of a large number that carry."""
-    verifier: Lessons = Lessons(examples=16000, updates=500, batch=32, learning_rate=3e-3, seed=12)
-    label_error: float = 0.1
+    verifier: Lessons = Lessons(examples=4800, updates=150, batch=32, learning_rate=1.5e-3, seed=12)
+    label_error: float = 0.05
     """Share of marks that are wrong in what the verifier is taught; none where it is shown the reference."""
-    critic: Lessons = Lessons(examples=9600, updates=300, batch=32, learning_rate=3e-3, seed=13)
+    critic: Lessons = Lessons(examples=6400, updates=200, batch=32, learning_rate=1.5e-3, seed=13)
     critique_error: float = 0.1
     """Share of marks about which the critic is taught the wrong thing."""
 
@@ -136,10 +136,12 @@ def _equations(problem: Problem, count: int) -> list[str]:
 def _judged(split: Split, lessons: Lessons, rng: random.Random) -> list[tuple[Problem, str, Truth]]:
     """Problems with a constructed numbered solution each, and the truth about it.
 
-    A third is right, a third has errors of all kinds, a third is by someone careless, as the generator's are."""
+    A quarter is right, a quarter has errors of all kinds, the others are by someone who misreads and by someone
+    careless, as the generator's are."""
     makers = (
         arithmetic.right_solution,
         lambda problem: arithmetic.solution_with_errors(problem, tiny_models.WRONG_STEPS, rng),
+        lambda problem: arithmetic.misreading_solution(problem, 0.4, rng),
         lambda problem: arithmetic.careless_solution(problem, 0.5, rng),
     )
     found = []
@@ -157,20 +159,13 @@ def _make_generator(folder: Path, base: Path, recipe: Stage1Recipe, report: Repo
 
 
 def _make_verifier(folder: Path, base: Path, recipe: Stage1Recipe, report: Report) -> dict[str, Any]:
-    drills = _drills(base, recipe.verifier)
-    taught = teach("verifier", verifier_pairs(recipe), base, recipe.verifier, folder, report, drills)
+    taught = teach("verifier", verifier_pairs(recipe), base, recipe.verifier, folder, report)
     return {**taught, "label_error": recipe.label_error, "split": Split.VERIFIER.value}
 
 
 def _make_critic(folder: Path, base: Path, recipe: Stage1Recipe, report: Report) -> dict[str, Any]:
-    taught = teach("critic", critic_pairs(recipe), base, recipe.critic, folder, report, _drills(base, recipe.critic))
+    taught = teach("critic", critic_pairs(recipe), base, recipe.critic, folder, report)
     return {**taught, "critique_error": recipe.critique_error, "split": Split.CRITIC.value}
-
-
-def _drills(base: Path, lessons: Lessons) -> list[Example]:
-    """More drills, a quarter of what is taught: without them the verdict is guessed and not concluded."""
-    rng = random.Random(lessons.seed)
-    return tiny_models.drills(TinyModel(base).tokenizer, lessons.examples // 3, rng, concluding=True)
 
 
 def _key(*parts: Any) -> str:

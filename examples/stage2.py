@@ -53,9 +53,9 @@ console = Console()
 class Training:
     """How a reward model is trained, whatever its data."""
 
-    updates: int = 300
+    updates: int = 150
     batch: int = 32
-    learning_rate: float = 2e-3
+    learning_rate: float = 7e-4
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class Lessons:
     batch: int
     """Examples in an update."""
     learning_rate: float
-    """Peak; a linear warm-up before it, a linear fall over the last third."""
+    """Peak; a linear warm-up before it, a linear fall over the second half."""
     seed: int
     warm_up: int = 20
 
@@ -142,7 +142,6 @@ def teach(
     lessons: Lessons,
     folder: Path,
     report: Report,
-    drills: Sequence[Example] = (),
 ) -> dict[str, Any]:
     """Teach the base model the replies of these (user message, reply) pairs and save it; says how it went."""
     start = TinyModel(base)
@@ -155,7 +154,7 @@ def teach(
         "reply_tokens": {"mean": round(mean(replies), 1), "max": max(replies)},
     }
     report(f"{name}: {lengths}")
-    taught = train(name, start.model, [*examples, *drills], lessons, tokenizer.pad_token_id, report)
+    taught = train(name, start.model, examples, lessons, tokenizer.pad_token_id, report)
     save(folder, start.model, tokenizer)
     return {"base": base.name, **lengths, **taught}
 
@@ -284,7 +283,7 @@ def _loss(model: Qwen2ForCausalLM, batch: Sequence[Example], pad: int) -> torch.
 
 
 def _rate(step: int, lessons: Lessons) -> float:
-    rise, fall = (step + 1) / lessons.warm_up, (lessons.updates - step) / (0.3 * lessons.updates)
+    rise, fall = (step + 1) / lessons.warm_up, (lessons.updates - step) / (0.5 * lessons.updates)
     return max(0.05, min(1.0, rise, fall))
 
 

@@ -11,7 +11,7 @@ from verl_spark.verification.kinds import Kind
 from verl_spark.verification.policy_format import TAGS
 from verl_spark.verification.reading import read
 
-PROBLEMS = arithmetic.problems(Split.PRM, 300, seed=7)
+PROBLEMS = arithmetic.problems(Split.BASE, 300, seed=7)
 
 
 def chain(problem):
@@ -30,10 +30,10 @@ def test_no_chain_is_in_two_splits_whatever_the_seeds():
 
 
 def test_a_split_repeats_no_text_and_the_same_seed_gives_the_same_problems():
-    again = arithmetic.problems(Split.PRM, 300, seed=7)
+    again = arithmetic.problems(Split.BASE, 300, seed=7)
     assert again == PROBLEMS
     assert len({problem.text for problem in PROBLEMS}) == 300
-    assert arithmetic.problems(Split.PRM, 300, seed=8) != PROBLEMS
+    assert arithmetic.problems(Split.BASE, 300, seed=8) != PROBLEMS
 
 
 @pytest.mark.parametrize("problem", PROBLEMS[:50], ids=lambda problem: problem.text)
@@ -46,10 +46,9 @@ def test_a_text_without_a_problem_is_refused():
         arithmetic.read_problem("Mia has no beads.")
 
 
-def test_chains_are_of_three_to_six_steps_and_stay_in_range():
-    for problem in PROBLEMS:
-        assert 3 <= len(problem.steps) <= 6
-        assert all(0 <= step.result <= 99 for step in problem.steps)
+def test_chains_are_of_three_or_four_steps_and_stay_in_range():
+    assert {len(problem.steps) for problem in PROBLEMS} == {3, 4}
+    assert all(0 <= step.result <= 49 for problem in PROBLEMS for step in problem.steps)
 
 
 def test_the_words_mean_the_chain():
@@ -97,6 +96,62 @@ def test_a_careless_solution_errs_only_where_a_large_number_is_added_with_a_carr
                 assert step.result == step.operation.apply(step.value) - 10
     assert wrong > 50
     assert all(arithmetic.careless_solution(p, 0.0, rng) == arithmetic.right_solution(p) for p in PROBLEMS)
+
+
+def test_a_misread_solution_says_what_it_read_and_works_it_out_rightly():
+    rng = random.Random(0)
+    misread = 0
+    for problem in PROBLEMS:
+        solution = arithmetic.misreading_solution(problem, 0.5, rng)
+        truth = judge(problem, solution)
+        for step, said, told in zip(solution.steps, solution.sentences, problem.sentences, strict=True):
+            assert step.result == step.operation.apply(step.value)
+            assert arithmetic.read_problem(f"Ida has 1 nuts. {said}").operations == (step.operation,)
+            misread += said != told
+        first = next(
+            (i for i, (a, b) in enumerate(zip(solution.sentences, problem.sentences, strict=True)) if a != b), None
+        )
+        assert truth.first_error == first
+    assert misread > 200
+    assert all(arithmetic.misreading_solution(p, 0.0, rng).steps == p.steps for p in PROBLEMS)
+
+
+def test_a_muddled_solution_has_nonsense_in_half_of_the_steps_and_says_right_what_it_says_elsewhere():
+    rng = random.Random(0)
+    nonsense = steps = 0
+    for problem in PROBLEMS:
+        solution = arithmetic.muddled_solution(problem, rng)
+        truth = judge(problem, solution)
+        for mark, step, right in zip(truth.marks, solution.steps, problem.steps, strict=True):
+            assert mark == (step == right)
+            nonsense += step != right
+            steps += 1
+    assert 0.4 < nonsense / steps < 0.55
+
+
+def test_reworking_says_the_right_step_and_how_far_the_stated_result_is_from_it():
+    problem = arithmetic.read_problem("Ida has 12 nuts. On Monday 5 are bought. On Tuesday 3 are lost.")
+    assert arithmetic.reworked(problem, ["12 + 5 = 17", "17 + 3 = 20"]) == [
+        "On Monday 5 are bought. 12 + 5 = 17. 17 and 17 differ by 0.",
+        "On Tuesday 3 are lost. 17 - 3 = 14. 14 and 20 differ by 6.",
+    ]
+    assert arithmetic.reworked(problem, ["nothing"]) == ["On Monday 5 are bought. 12 + 5 = 17."]
+    assert arithmetic.reworked(problem, ["1 + 1 = 2"] * 3)[2] == arithmetic.NO_STEP
+
+
+def test_facts_are_right():
+    parts = arithmetic.facts(200, random.Random(0))
+    assert [learned for _, learned in parts] == [False, True] * 200
+    lines = "".join(part for part, _ in parts).split("\n\n")[:-1]
+    differences = [line.split() for line in lines if "differ" in line]
+    for one, _, other, _, _, result in differences:
+        assert result == f"{abs(int(one) - int(other))}."
+    for line in lines:
+        if "differ" not in line:
+            value, symbol, operand, _, result = line.split()
+            assert Operation(symbol, int(operand)).apply(int(value)) == int(result)
+    assert 50 < len(differences) < 110
+    assert 15 < sum(words[5] == "0." for words in differences) < 60
 
 
 @pytest.mark.parametrize(

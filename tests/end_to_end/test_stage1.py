@@ -24,7 +24,8 @@ PROBLEMS = 6
 FEW = Lessons(examples=640, updates=120, batch=16, learning_rate=3e-3, seed=1)
 """Enough for the format, not for the arithmetic."""
 FEWER = replace(FEW, updates=80)
-RECIPE = Stage1Recipe(base=Recipe(drills=replace(FEW, updates=2)), generator=FEWER, verifier=FEW, critic=FEWER)
+NONE = replace(FEW, updates=2)
+RECIPE = Stage1Recipe(base=Recipe(facts=NONE, quoting=NONE, working=NONE), generator=FEWER, verifier=FEW, critic=FEWER)
 
 
 @pytest.fixture(scope="module")
