@@ -60,7 +60,7 @@ class Split(str, Enum):
     POLICY = "policy"
     """Teaching the policy its format."""
     BASE = "base"
-    """Drilling the base model."""
+    """Teaching the base model."""
     GENERATOR = "generator"
     """Teaching the generator of Stage I."""
     VERIFIER = "verifier"
@@ -247,13 +247,14 @@ def misreading_solution(problem: Problem, share: float, rng: random.Random) -> S
     value, steps, sentences = problem.start, [], []
     for day, right, told in zip(DAYS, problem.operations, problem.sentences, strict=False):
         read = _misread(right, rng) if rng.random() < share else right
-        if not 0 <= read.apply(value) <= HIGHEST:
-            read = right
-        if not 0 <= read.apply(value) <= HIGHEST:  # what went before has made the rest impossible
+        step = Step(value, read, read.apply(value))
+        if not _in_range(step):
+            step = Step(value, right, right.apply(value))
+        if not _in_range(step):  # what went before has made the rest impossible
             return misreading_solution(problem, share, rng)
-        steps.append(Step(value, read, read.apply(value)))
-        sentences.append(told if read == right else _sentence(day, read))
-        value = read.apply(value)
+        steps.append(step)
+        sentences.append(told if step.operation == right else _sentence(day, step.operation))
+        value = step.result
     return Solution(problem, tuple(steps), value, tuple(sentences))
 
 

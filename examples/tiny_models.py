@@ -43,6 +43,7 @@ from verl_spark.verification.policy_format import TAGS
 from verl_spark.verification.rendering import render, render_numbered
 
 FACTS_A_PAGE = 24
+"""Equations and differences in an example of the base model's first lessons."""
 DEFAULT_CACHE = Path(".cache/demo")
 WRONG_STEPS = 0.4
 """Share of wrong steps in wrong solutions that are made for a verifier to learn from."""
