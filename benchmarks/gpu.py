@@ -1,20 +1,25 @@
-"""Stage II, a measurement and RL on one GPU, through the public commands, each in a process of its own.
+"""Stage II, measurements and RL on one GPU, through the public commands, each in a process of its own.
 
     python -m benchmarks.gpu --model DIR [--processbench DIR] [--parts sft,processbench] [--folder DIR]
+    python -m benchmarks.gpu --demo DIR --parts rl,rl_external,reward [--folder DIR]
     python -m benchmarks.gpu --report [--folder DIR]
 
-`--model` is a small instruct model with a chat template. Each part writes its result into the folder as soon as it is
-done, and one that fails leaves the others to run; parts that need the PRM-CoT take the one that `sft` made. At the
-end, or with `--report`, `report.md` and `report.json` say what came of all parts there are."""
+`--model` is a small instruct model with a chat template; Stage II and its measurements take it. `--demo` is the cache
+of `make demo`, with its tiny policy and PRM-CoT; RL takes them, and the demonstration's recipe and measure. Each part
+writes its result into the folder as soon as it is done, and one that fails leaves the others to run. At the end, or
+with `--report`, `report.md` and `report.json` say what came of all parts there are."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +28,11 @@ import typer
 
 from benchmarks import gpu_task
 from benchmarks.gpu_report import spread, write_report
+from benchmarks.mock_server import free_port
+from examples import demo
+from examples.stage2 import LONGEST, LONGEST_REPLY
 from examples.verl_run import Run, run_child, run_command
+from verl_spark.evaluation.statistics import estimate
 from verl_spark.versions import versions
 
 BATCH, STEPS, ROWS = 128, 150, 6900
@@ -31,7 +40,10 @@ BATCH, STEPS, ROWS = 128, 150, 6900
 WARM_UP = 10
 """Training steps before those that are timed."""
 ITEMS_PER_SUBSET = 200
-RL_STEPS, RL_PROMPTS, RL_ROLLOUTS = 4, 32, 8
+RL_STEPS, EXTERNAL_STEPS = 8, 3
+"""Training steps with a colocated verifier, as many as in the demonstration, and with one on a server."""
+SHARE = 0.2
+"""Share of the GPU's memory for each engine of RL; the models are tiny."""
 
 NO_FLASH_ATTENTION = (
     "override_config.attn_implementation=sdpa",
@@ -42,14 +54,40 @@ NO_FLASH_ATTENTION = (
 )
 """Keys of a model in verl's config where flash-attn is not installed: verl's defaults need it."""
 
+RL_OVERRIDES = (
+    # Compiling takes minutes that a tiny model does not earn back.
+    "actor_rollout_ref.actor.use_torch_compile=False",
+    "actor_rollout_ref.actor.fsdp_config.use_torch_compile=False",
+    *(
+        override.format(rollout)
+        for rollout in ("actor_rollout_ref.rollout", "reward.reward_model.rollout")
+        for override in (
+            "{}.enforce_eager=True",
+            "{}.tensor_model_parallel_size=1",
+            f"{{}}.gpu_memory_utilization={SHARE}",
+            # vLLM's own choice for one GPU; verl's is a process more, which loads everything once more.
+            "+{}.engine_kwargs.vllm.distributed_executor_backend=uni",
+        )
+    ),
+    # Fewer helper processes than the defaults, made for a node with many cores; Ray only counts the CPUs.
+    "actor_rollout_ref.rollout.agent.num_workers=2",
+    "reward.num_workers=2",
+    "transfer_queue.backend.SimpleStorage.num_data_storage_units=1",
+    "data.dataloader_num_workers=0",
+    "ray_kwargs.ray_init.num_cpus=32",
+    "+ray_kwargs.ray_init.include_dashboard=False",
+)
+"""What the demonstration's recipe takes on one GPU, beside the keys of the attention."""
+
 
 @dataclass
 class Bench:
     """Where a run's files are, and the commands that were run."""
 
     folder: Path
-    model: Path
-    processbench: Path | None
+    model: Path | None = None
+    processbench: Path | None = None
+    demo: Path | None = None
     commands: list[str] = field(default_factory=list)
 
     @property
@@ -59,6 +97,26 @@ class Bench:
         if not export.is_dir():
             raise FileNotFoundError(f"{export}: the part sft has made no model yet; run it first")
         return export
+
+    @property
+    def instruct(self) -> Path:
+        """The instruct model. Raises `FileNotFoundError` when none was named."""
+        if self.model is None:
+            raise FileNotFoundError("no model: name its folder with --model")
+        return self.model
+
+    @property
+    def tiny(self) -> tuple[Path, Path]:
+        """Policy and PRM-CoT of the demonstration. Raises `FileNotFoundError` unless the cache has one of each."""
+        if self.demo is None:
+            raise FileNotFoundError("no tiny models: name the cache of `make demo` with --demo")
+        policy, prm = (sorted(self.demo.glob(one)) for one in ("policy-*", "prm-cot-*/training/export"))
+        if len(policy) != 1 or len(prm) != 1:
+            raise FileNotFoundError(
+                f"{self.demo}: {len(policy)} policies and {len(prm)} PRM-CoTs, and one of each is needed; "
+                "`make demo` makes them in an empty cache"
+            )
+        return policy[0], prm[0]
 
     def child(self, name: str, command: Sequence[str], timeout_s: float) -> str:
         """Runs a command with its log in `<name>.log`; the log. Raises `RuntimeError` with its end when it fails."""
@@ -90,7 +148,7 @@ def sft(bench: Bench) -> dict[str, Any]:
         "sft",
         [*_ours(), "train", "prmcot"],
         [
-            f"model.path={bench.model}",
+            f"model.path={bench.instruct}",
             f"spark.data={data}",
             "data.max_length=2048",
             "data.max_token_len_per_gpu=16384",
@@ -148,7 +206,7 @@ def processbench(bench: Bench) -> dict[str, Any]:
         raise FileNotFoundError("no ProcessBench: name its folder with --processbench")
     return {
         name: _processbench(bench, f"processbench_{name}", kind, model)
-        for name, kind, model in (("base", "instruct", bench.model), ("trained", "prm_cot", bench.prm))
+        for name, kind, model in (("base", "instruct", bench.instruct), ("trained", "prm_cot", bench.prm))
     }
 
 
@@ -172,62 +230,77 @@ def _processbench(bench: Bench, name: str, kind: str, model: Path) -> dict[str, 
 
 
 def rl(bench: Bench) -> dict[str, Any]:
-    """GRPO with the PRM-CoT on the policy's GPU: verl's metrics of every step."""
-    train, validation = gpu_task.write_rl_files(bench.folder / "rl" / "data", RL_STEPS * RL_PROMPTS, 64)
-    run = bench.trainer(
-        "rl",
-        [sys.executable, "-m", "verl.trainer.main_ppo"],
-        [
-            "reward_model=spark_prmcot",
-            "reward.spark.serving=colocate",
-            "reward.spark.format_gate=False",  # the policy was never taught the format: else no call would be made
-            "reward.spark.verifier.max_tokens=512",
-            f"reward.reward_model.model_path={bench.prm}",
-            *_serving("reward.reward_model.rollout", 2048),
-            f"data.train_files={train}",
-            f"data.val_files={validation}",
-            f"data.train_batch_size={RL_PROMPTS}",
-            "data.max_prompt_length=512",
-            "data.max_response_length=256",
-            "data.dataloader_num_workers=0",
-            f"actor_rollout_ref.model.path={bench.model}",
-            *_attention("actor_rollout_ref.model"),
-            f"actor_rollout_ref.actor.ppo_mini_batch_size={RL_PROMPTS}",
-            "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=32",
-            "actor_rollout_ref.actor.optim.lr=1e-6",
-            "actor_rollout_ref.rollout.name=vllm",
-            f"actor_rollout_ref.rollout.n={RL_ROLLOUTS}",
-            "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=64",
-            *_serving("actor_rollout_ref.rollout", 1024),
-            # Fewer helper processes than the defaults, made for a node with many cores; Ray only counts the CPUs.
-            "actor_rollout_ref.rollout.agent.num_workers=2",
-            "reward.num_workers=2",
-            "transfer_queue.backend.SimpleStorage.num_data_storage_units=1",
-            "ray_kwargs.ray_init.num_cpus=32",
-            "+ray_kwargs.ray_init.include_dashboard=False",
-            "algorithm.adv_estimator=grpo",
-            "trainer.n_gpus_per_node=1",
-            f"trainer.total_training_steps={RL_STEPS}",
-            "trainer.val_before_train=False",
-            "trainer.test_freq=-1",
-            "trainer.save_freq=-1",
-            "trainer.resume_mode=disable",
-            f"trainer.default_local_dir={bench.folder / 'rl' / 'run'}",
-        ],
-        timeout_s=420,
-    )
-    kept = ("spark/", "timing_s/", "perf/", "response_length/mean", "actor/grad_norm", "actor/pg_loss")
-    steps = [row for row in run.metrics if row["step"] > 0 and "spark/rollouts" in row]
-    if len(steps) != RL_STEPS:
-        raise RuntimeError(f"{len(steps)} of {RL_STEPS} steps were logged; see {run.log}")
+    """The demonstration's GRPO, with its PRM-CoT on the policy's GPU as the only reward."""
+    _, prm = bench.tiny
+    return _rl(bench, "rl", [*demo.serving_prm(prm), "reward.spark.serving=colocate"], RL_STEPS)
+
+
+def rl_external(bench: Bench) -> dict[str, Any]:
+    """The same, shorter, with the PRM-CoT on a server, which shares the GPU."""
+    _, prm = bench.tiny
+    with _server(bench, prm) as url:
+        settings = [*demo.serving_elsewhere(url, prm.name), f"reward.spark.verifier.max_tokens={LONGEST_REPLY}"]
+        return _rl(bench, "rl_external", settings, EXTERNAL_STEPS)
+
+
+def reward(bench: Bench) -> dict[str, Any]:
+    """The reward stage beside its engine, with the demonstration's PRM-CoT."""
+    _, prm = bench.tiny
+    folder = bench.folder / "reward"
+    with _server(bench, prm) as url:
+        keys = [str(prm), str(folder), f"--url={url}", f"--share={SHARE}"]
+        bench.child("reward", [sys.executable, "-m", "benchmarks.gpu_reward", *keys], 240)
+    found: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return found
+
+
+def _rl(bench: Bench, name: str, serving: Sequence[str], steps: int) -> dict[str, Any]:
+    """Trains the tiny policy; accuracy before and after, and verl's metrics of every step."""
+    folder = bench.folder / name
+    policy, _ = bench.tiny
+    data = demo.write_data(folder, steps)
+    platform = [*RL_OVERRIDES, *_attention("actor_rollout_ref.model")]
+    start = time.monotonic()
+    ended: dict[int, float] = {}
+
+    def watch(line: str) -> None:
+        if found := re.search(r"\bstep:(\d+) - ", line):
+            ended.setdefault(int(found[1]), time.monotonic() - start)
+
+    with _memory(folder / "memory.txt") as memory:
+        run = bench.trainer(
+            name,
+            [sys.executable, "-m", "verl.trainer.main_ppo"],
+            [*demo.recipe(policy, data, steps, folder, platform), "reward_model=spark_prmcot", *serving],
+            timeout_s=420,
+            env={"RAY_prestart_worker_first_driver": "0"},  # else an idle worker for each CPU that Ray only counts
+            watch=watch,
+        )
+        used = memory()
+    before, after = (demo.accuracy_of(folder / "held_out" / f"{step}.jsonl") for step in (0, steps))
+    rollouts = [json.loads(line) for path in (folder / "rollouts").glob("*.jsonl") for line in path.open()]
+    arm = demo.Arm(name, run, before, after, rollouts)
+    kept = ("spark/", "timing_s/", "perf/", "response_length/mean", "actor/")
+    logged = [row for row in run.metrics if row["step"] > 0 and "spark/rollouts" in row]
+    if len(logged) != steps:
+        raise RuntimeError(f"{len(logged)} of {steps} steps were logged; see {run.log}")
     return {
         "seconds": run.seconds,
-        "steps": [{key: value for key, value in row.items() if key == "step" or key.startswith(kept)} for row in steps],
+        "seconds until accuracy before was measured, and each step": [ended[step] for step in sorted(ended)],
+        "seconds a step": spread([row["timing_s/step"] for row in logged]),
+        "GPU memory in use, MiB": spread(used),
+        "accuracy before": asdict(estimate(list(before.values()))),
+        "accuracy after": asdict(estimate(list(after.values()))),
+        "gain, paired": asdict(demo.gain(arm)),
+        "verdicts true, first quarter": asdict(demo.agreement(arm, last=False)),
+        "verdicts true, last quarter": asdict(demo.agreement(arm, last=True)),
+        **{key: demo.total(arm, f"spark/{key}") for key in ("rollouts", "called", "cached", "gated", "missing")},
+        "steps": [{key: row[key] for key in row if key == "step" or key.startswith(kept)} for row in logged],
     }
 
 
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
-    part.__name__: part for part in (doctor, sft, held_out, processbench, rl)
+    part.__name__: part for part in (doctor, sft, held_out, processbench, rl, rl_external, reward)
 }
 """In the order in which they run."""
 
@@ -272,6 +345,7 @@ def main(
     parts: Annotated[str, typer.Option(help="Which parts, by commas.")] = ",".join(PARTS),
     folder: Annotated[Path, typer.Option(help="Logs, results and report go here.")] = Path("outputs/gpu"),
     data: Annotated[Path | None, typer.Option("--processbench", help="Folder of ProcessBench's files.")] = None,
+    tiny: Annotated[Path | None, typer.Option("--demo", help="Cache of `make demo`.", file_okay=False)] = None,
     report: Annotated[
         bool, typer.Option("--report", help="Only write the report of the parts that are there.")
     ] = False,
@@ -285,9 +359,10 @@ def main(
     if not report:
         if problem := gpu_problem():
             raise SystemExit(problem)
-        if model is None or not (model / "config.json").is_file():
+        if model and not (model / "config.json").is_file():
             raise SystemExit(f"--model={model}: no folder of a model; name one with a config.json and a chat template")
-        bench = Bench(folder, model.resolve(), data.resolve() if data else None)
+        model, data, tiny = (path and path.resolve() for path in (model, data, tiny))
+        bench = Bench(folder, model, data, tiny)
         for name in sorted(names, key=list(PARTS).index):
             done &= run_part(name, bench)
             print(f"{name}: {folder / f'part_{name}.json'}", flush=True)
@@ -315,15 +390,49 @@ def _attention(model: str) -> list[str]:
     return [f"++{model}.{key}" for key in NO_FLASH_ATTENTION]
 
 
-def _serving(rollout: str, context: int) -> list[str]:
-    """A small model that shares the GPU with another one and with the training."""
-    return [
-        f"{rollout}.tensor_model_parallel_size=1",
-        f"{rollout}.gpu_memory_utilization=0.3",
-        f"{rollout}.enforce_eager=True",
-        f"{rollout}.max_model_len={context}",
-        f"{rollout}.max_num_seqs=256",
-    ]
+@contextmanager
+def _server(bench: Bench, model: Path) -> Iterator[str]:
+    """vLLM's own server with this model, by its folder's name; its base URL.
+
+    Raises `RuntimeError` when it is not up in time."""
+    port = free_port()
+    keys = {"max-model-len": LONGEST, "gpu-memory-utilization": SHARE, "served-model-name": model.name, "port": port}
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={model}", "--enforce-eager"]
+    command += ["--host=127.0.0.1", "--uvicorn-log-level=warning", *(f"--{key}={value}" for key, value in keys.items())]
+    bench.commands.append(" ".join(command))
+    log = bench.folder / "server.log"
+    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not _answers(f"http://127.0.0.1:{port}/health"):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the server is not up; the end of {log}:\n{log.read_text()[-2000:]}")
+                time.sleep(0.5)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            process.kill()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+@contextmanager
+def _memory(file: Path) -> Iterator[Callable[[], list[float]]]:
+    """Reads the memory in use on the whole GPU, in MiB, every second meanwhile; gives the readings so far."""
+    command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--loop=1"]
+    with file.open("w") as out, subprocess.Popen(command, stdout=out) as process:
+        try:
+            yield lambda: [float(line) for line in file.read_text().split()]
+        finally:
+            process.terminate()
 
 
 def _times(events: Path) -> list[float]:

@@ -63,6 +63,8 @@ def _figures(figures: Mapping[str, Any], above: str = "") -> Iterator[str]:
             yield f"- {whole}: {_number(middle)} [{_number(value['low'])}, {_number(value['high'])}]"
         elif isinstance(value, dict):
             yield from _figures(value, f"{whole} / ")
+        elif isinstance(value, list) and not any(isinstance(entry, dict) for entry in value):
+            yield f"- {whole}: {', '.join(map(_number, value))}"
         elif isinstance(value, list):
             for place, entry in enumerate(value, 1):
                 yield from _figures(entry, f"{whole} {place} / ")

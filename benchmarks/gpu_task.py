@@ -1,5 +1,5 @@
-"""The task of the GPU runs, the demonstration's arithmetic at any size: SFT files as Stage I writes them, RL problems,
-and the measure on held-out solutions.
+"""The task of the GPU runs, the demonstration's arithmetic at any size: SFT files as Stage I writes them,
+solutions to judge, and the measure on held-out ones.
 
     python -m benchmarks.gpu_task MODEL FOLDER [--items N]
 
@@ -13,7 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
 
 from examples import arithmetic
@@ -35,18 +34,9 @@ def write_sft_files(folder: Path, rows: int, seed: int = 0) -> Path:
     """SFT files of a PRM-CoT for `rows` solutions to as many problems, right and wrong, with true verifications."""
     rng = random.Random(seed)
     problems = arithmetic.problems(Split.BASE, rows, seed)
-    records = (_record(number, problem, _solution(problem, rng)) for number, problem in enumerate(problems))
+    records = (_record(number, problem, some_solution(problem, rng)) for number, problem in enumerate(problems))
     write_sft(records, folder, seed, validation_share=0.05, kinds=(Kind.PRM_COT,))
     return folder
-
-
-def write_rl_files(folder: Path, train: int, validation: int, seed: int = 0) -> tuple[Path, Path]:
-    """verl's parquet files of problems to train on and to validate on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = folder / "train.parquet", folder / "validation.parquet"
-    for path, split, count in zip(paths, (Split.TRAIN, Split.HELD_OUT), (train, validation), strict=True):
-        pd.DataFrame(arithmetic.rows(split, count, seed)).to_parquet(path)
-    return paths
 
 
 async def measure(model: Path, folder: Path, count: int) -> dict[str, Any]:
@@ -68,7 +58,7 @@ async def measure(model: Path, folder: Path, count: int) -> dict[str, Any]:
     }
 
 
-def _solution(problem: Problem, rng: random.Random) -> Solution:
+def some_solution(problem: Problem, rng: random.Random) -> Solution:
     """Without an error, with a known first one, or with errors here and there."""
     match rng.randrange(3):
         case 0:

@@ -177,9 +177,7 @@ def shown_solution(prompt: str) -> str | None:
 @contextmanager
 def serving(*options: str) -> Iterator[str]:
     """Base URL of a mock server in a process of its own, started with these command-line options."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "benchmarks.mock_server", f"--port={port}", *options]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[1])
     url = f"http://127.0.0.1:{port}/v1"
@@ -197,6 +195,13 @@ def serving(*options: str) -> Iterator[str]:
     finally:
         process.kill()
         process.wait()
+
+
+def free_port() -> int:
+    """A port of the loopback address on which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def stats_of(url: str) -> dict[str, int]:

@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -152,20 +152,22 @@ def serving_prm(model: Path) -> list[str]:
     ]
 
 
-def serving_elsewhere(url: str) -> list[str]:
-    """A server that is up already."""
+def serving_elsewhere(url: str, model: str = "mock") -> list[str]:
+    """A server that is up already, and the name by which it knows its model."""
     return [
         "reward.spark.serving=external",
         f"reward.spark.verifier.base_urls=[{url}]",
-        "reward.spark.verifier.model=mock",
+        f"reward.spark.verifier.model={model}",
     ]
 
 
-def recipe(policy: Path, data: tuple[Path, Path], steps: int, out: Path) -> list[str]:
-    """A GRPO recipe like any other; nothing in it knows of SPARK."""
+def recipe(
+    policy: Path, data: tuple[Path, Path], steps: int, out: Path, platform: Sequence[str] = CPU_OVERRIDES
+) -> list[str]:
+    """A GRPO recipe like any other, with what it takes on a platform; nothing in it knows of SPARK."""
     train, held_out = data
     return [
-        *CPU_OVERRIDES,
+        *platform,
         f"data.train_files={train}",
         f"data.val_files={held_out}",
         f"data.train_batch_size={PROMPTS}",

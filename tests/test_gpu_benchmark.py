@@ -4,11 +4,13 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
-from benchmarks import gpu, gpu_task
+from benchmarks import gpu, gpu_reward, gpu_task
 from benchmarks.gpu_report import write_report
+from benchmarks.mock_server import serving, stats_of
 from examples.verl_run import run_child
 from verl_spark.prm.rows import fault, read_rows
 from verl_spark.verification.kinds import Kind
@@ -40,7 +42,7 @@ def test_a_part_that_fails_leaves_its_cause_and_the_others(tmp_path, monkeypatch
     monkeypatch.setitem(
         gpu.PARTS, "doctor", lambda bench: {"output": bench.child("doctor", [sys.executable, "-V"], 60)}
     )
-    bench = gpu.Bench(tmp_path, tmp_path / "model", None)
+    bench = gpu.Bench(tmp_path, tmp_path / "model")
     assert not gpu.run_part("held_out", bench)
     assert gpu.run_part("doctor", bench)
     text = write_report(tmp_path, list(gpu.PARTS)).read_text()
@@ -51,7 +53,8 @@ def test_a_part_that_fails_leaves_its_cause_and_the_others(tmp_path, monkeypatch
 
 
 def test_the_report_needs_no_gpu_and_shows_spread_and_interval(tmp_path):
-    figures = {"seconds": gpu.spread([3.0, 1.0, 2.0]), "f1": {"value": 50.0, "low": 40.0, "high": 60.0}}
+    f1 = {"value": 50.0, "low": 40.0, "high": 60.0}
+    figures = {"seconds": gpu.spread([3.0, 1.0, 2.0]), "at": [1.5, 2.0], "f1": f1}
     part = {"part": "sft", "error": None, "figures": figures, "wall_seconds": 1.0, "commands": ["verl-spark train"]}
     (tmp_path / "part_sft.json").write_text(json.dumps({**part, "machine": {"gpu": "H", "versions": {"torch": "2"}}}))
     assert start("--report", "--folder", tmp_path).exit_code == 0
@@ -59,6 +62,7 @@ def test_the_report_needs_no_gpu_and_shows_spread_and_interval(tmp_path):
     assert "H; torch 2" in text
     assert "- seconds: median 2, quartiles 1 to 3, lowest 1, highest 3" in text
     assert "- f1: 50 [40, 60]" in text
+    assert "- at: 1.5, 2" in text
     assert "verl-spark train" in text
 
 
@@ -88,3 +92,24 @@ def test_a_command_of_its_own_gets_a_log_and_an_end(tmp_path):
     code, _ = run_child([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "two.log", timeout_s=0.5)
     assert code < 0
     assert Path(tmp_path / "two.log").is_file()
+
+
+def test_the_reward_stage_and_a_bare_client_ask_the_same():
+    some = gpu_reward.pairs(6, seed=0)
+    with serving() as url:
+        for asked, way in ((6, gpu_reward.reward_stage), (12, gpu_reward.bare_client)):
+            assert way(url, "mock")(some) > 0
+            assert stats_of(url)["ok"] == asked
+            assert stats_of(url)["distinct_prompts"] == 6
+    with serving("--schedule=http400") as url, pytest.raises(RuntimeError, match="0 of 6 solutions got a reward"):
+        gpu_reward.reward_stage(url, "mock")(some)
+
+
+def test_rl_takes_the_tiny_models_of_one_demonstration(tmp_path):
+    with pytest.raises(FileNotFoundError, match="--demo"):
+        _ = gpu.Bench(tmp_path).tiny
+    with pytest.raises(FileNotFoundError, match="0 policies and 0 PRM-CoTs"):
+        _ = gpu.Bench(tmp_path, demo=tmp_path).tiny
+    for part in ("policy-a", "prm-cot-b/training/export"):
+        (tmp_path / part).mkdir(parents=True)
+    assert gpu.Bench(tmp_path, demo=tmp_path).tiny == (tmp_path / "policy-a", tmp_path / "prm-cot-b/training/export")
