@@ -41,7 +41,7 @@ WARM_UP = 10
 """Training steps before those that are timed."""
 ITEMS_PER_SUBSET = 200
 RL_STEPS, EXTERNAL_STEPS = 8, 3
-"""Training steps with a colocated verifier, as many as in the demonstration, and with one on a server."""
+"""Training steps with a colocated verifier, and with one on a server."""
 SHARE = 0.2
 """Share of the GPU's memory for each engine of RL; the models are tiny."""
 
@@ -277,20 +277,18 @@ def _rl(bench: Bench, name: str, serving: Sequence[str], steps: int) -> dict[str
             watch=watch,
         )
         used = memory()
-    before, after = (demo.accuracy_of(folder / "held_out" / f"{step}.jsonl") for step in (0, steps))
-    rollouts = [json.loads(line) for path in (folder / "rollouts").glob("*.jsonl") for line in path.open()]
-    arm = demo.Arm(name, run, before, after, rollouts)
     kept = ("spark/", "timing_s/", "perf/", "response_length/mean", "actor/")
     logged = [row for row in run.metrics if row["step"] > 0 and "spark/rollouts" in row]
     if len(logged) != steps:
         raise RuntimeError(f"{len(logged)} of {steps} steps were logged; see {run.log}")
+    arm = demo.Arm.read(name, run, demo.accuracy_of(folder / "held_out" / "0.jsonl"), folder, steps)
     return {
         "seconds": run.seconds,
         "seconds until accuracy before was measured, and each step": [ended[step] for step in sorted(ended)],
         "seconds a step": spread([row["timing_s/step"] for row in logged]),
         "GPU memory in use, MiB": spread(used),
-        "accuracy before": asdict(estimate(list(before.values()))),
-        "accuracy after": asdict(estimate(list(after.values()))),
+        "accuracy before": asdict(estimate(list(arm.before.values()))),
+        "accuracy after": asdict(estimate(list(arm.after.values()))),
         "gain, paired": asdict(demo.gain(arm)),
         "verdicts true, first quarter": asdict(demo.agreement(arm, last=False)),
         "verdicts true, last quarter": asdict(demo.agreement(arm, last=True)),

@@ -1,4 +1,4 @@
-"""The demonstration's task: chains of three or four small operations, told in words.
+"""The demonstration's task: chains of two or three small operations, told in words.
 
     Mia has 12 beads. On Monday 5 are found. On Tuesday the number doubles. How many beads does Mia have?
 
@@ -26,7 +26,7 @@ from verl_spark.verification.writing import write
 
 HIGHEST = 49
 """Every value of a chain lies in 0..HIGHEST."""
-CHAIN_LENGTHS = (3, 4)
+CHAIN_LENGTHS = (2, 3)
 OPERANDS = range(2, 10)
 """What is added or taken away in one operation."""
 DATA_SOURCE = "spark_arithmetic"
@@ -505,7 +505,8 @@ def _compared(result: int, stated: str) -> str:
 
 
 def _difference(one: int, other: int) -> str:
-    return f"{one} and {other} differ by {abs(one - other)}."
+    """In words too: of fifty numbers after "by", it takes long to learn that 0 is the one that counts."""
+    return f"{one} and {other} differ by {abs(one - other)}: {'equal' if one == other else 'unequal'}."
 
 
 def _equation(body: str) -> str:

@@ -11,9 +11,11 @@ checker, which training never sees; both start from the same policy, so it is me
 
 import json
 import os
+import re
+import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,13 +42,13 @@ from verl_spark.platforms.cpu.overrides import CPU_OVERRIDES, environment
 from verl_spark.verification.kinds import Kind
 from verl_spark.verification.policy_format import TAGS
 
-PROBLEMS, VERIFICATIONS = 300, 4
+PROBLEMS, VERIFICATIONS = 300, 3
 """Of Stage I: problems, and verifications of each solution."""
 METHOD = "step"
 """How verifications are picked."""
-HELD_OUT = 600
+HELD_OUT = 500
 """Problems on which the policy is measured."""
-PROMPTS, ROLLOUTS = 24, 8
+PROMPTS, ROLLOUTS = 16, 8
 """Problems in a step, and responses to each."""
 UPDATES = 2
 """Updates in a step, each on its share of the rollouts."""
@@ -76,15 +78,22 @@ class Arm:
     after: dict[str, float]
     rollouts: list[dict[str, Any]]
 
+    @classmethod
+    def read(cls, name: str, run: Run, before: dict[str, float], folder: Path, steps: int) -> "Arm":
+        """What verl wrote into the run's folder."""
+        rollouts = [json.loads(line) for path in (folder / "rollouts").glob("*.jsonl") for line in path.open()]
+        return cls(name, run, before, accuracy_of(folder / "held_out" / f"{steps}.jsonl"), rollouts)
+
 
 def main(
-    steps: Annotated[int, typer.Option(help="Training steps of each arm.")] = 8,
+    steps: Annotated[int, typer.Option(help="Training steps of each arm.")] = 6,
     folder: Annotated[Path, typer.Option(help="Logs, metrics, rollouts and the table go here.")] = Path("outputs/demo"),
     cache: Annotated[Path, typer.Option(help="Where the tiny models are kept.")] = DEFAULT_CACHE,
 ) -> None:
     """Make the tiny models, the data, the PRM-CoT, train with it and with coin tosses, and say what came of it."""
     folder, cache = folder.resolve(), cache.resolve()
     os.environ.update(environment())  # for the engines, which are processes of their own
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what it runs, as Ctrl-C does
     seconds: dict[str, float] = {}
     console.rule("tiny models")
     with timed(seconds, "tiny models"):
@@ -94,13 +103,11 @@ def main(
     prm = make_prm(cache, base, models, seconds)
 
     data = write_data(folder, steps)
-    console.rule("Stage III  GRPO with reward_model=spark_prmcot")
-    arm = train("spark_prmcot", folder, policy, data, steps, serving_prm(prm.model))
-    console.rule("the same with a coin toss for a verdict")
-    with serving("--wrong-every=2") as url:  # its verdicts have nothing to do with the solution
-        toss = train("coin_toss", folder, policy, data, steps, serving_elsewhere(url), arm.before)
-
-    console.print(table(prm, arm, toss, policy, seconds, folder))
+    console.rule("Stage III  GRPO with reward_model=spark_prmcot, and beside it with a coin toss for a verdict")
+    with timed(seconds, "stage III"), serving("--wrong-every=2") as url:  # verdicts that ignore the solution
+        settings = {"spark_prmcot": serving_prm(prm.model), "coin_toss": serving_elsewhere(url)}
+        arms = train(settings, folder, policy, data, steps)
+    console.print(table(prm, *arms.values(), policy, seconds, folder))
 
 
 def make_prm(cache: Path, base: Path, models: Stage1Models, seconds: dict[str, float]) -> Prm:
@@ -198,42 +205,44 @@ def recipe(
 
 
 def train(
-    name: str,
-    folder: Path,
-    policy: Path,
-    data: tuple[Path, Path],
-    steps: int,
-    serving: list[str],
-    before: dict[str, float] | None = None,
-) -> Arm:
-    """One run of verl's command line, with progress; accuracy before it is measured unless given.
+    settings: Mapping[str, Sequence[str]], folder: Path, policy: Path, data: tuple[Path, Path], steps: int
+) -> dict[str, Arm]:
+    """Runs of verl's command line that differ in these settings, one after the other, each in its folder.
 
-    Raises `RuntimeError` naming the log when it fails."""
-    out = folder / name
-    overrides = [*recipe(policy, data, steps, out), "reward_model=spark_prmcot", *serving]
-    overrides.append(f"trainer.val_before_train={before is None}")
-    console.print(f"verl's log: {out / 'run.log'}")
-    seen: set[int] = set()
+    All start from the same policy, so the first alone measures it. Raises `RuntimeError` naming the log when one
+    fails."""
+    first = next(iter(settings))
+    runs = {}
+    for name in settings:
+        out = folder / name
+        overrides = [
+            *recipe(policy, data, steps, out),
+            "reward_model=spark_prmcot",
+            *settings[name],
+            f"trainer.val_before_train={name == first}",
+        ]
+        console.print(f"{name}: verl's log: {out / 'run.log'}")
+        runs[name] = run_verl(out, overrides, timeout_s=TIME_LIMIT_S, watch=Progress(name, steps))
+        if runs[name].returncode != 0:
+            raise RuntimeError(f"the run {name} ended with status {runs[name].returncode}: see {runs[name].log}")
+    before = accuracy_of(folder / first / "held_out" / "0.jsonl")
+    return {name: Arm.read(name, runs[name], before, folder / name, steps) for name in settings}
 
-    def progress(line: str) -> None:
-        if "step:" in line and " - " in line:
-            metrics = dict(part.split(":", 1) for part in line.split("step:", 1)[1].split(" - ")[1:] if ":" in part)
-            step = int(line.split("step:", 1)[1].split(" ", 1)[0])
-            if "spark/reward/mean" in metrics and step not in seen:
-                seen.add(step)
-                reward = float(metrics["spark/reward/mean"].split("(")[-1].rstrip(")\n"))
-                console.print(f"step {step}/{steps}: mean reward {reward:.3f}")
-            elif not metrics.keys() & {"spark/reward/mean"} and step == 0:
-                console.print("accuracy before training is measured; training starts")
 
-    run = run_verl(out, overrides, timeout_s=TIME_LIMIT_S, watch=progress)
-    if run.returncode != 0:
-        raise RuntimeError(f"the run {name} ended with status {run.returncode}: see {run.log}")
-    measured = out / "held_out"
-    before = accuracy_of(measured / "0.jsonl") if before is None else before
-    after = accuracy_of(measured / f"{steps}.jsonl")
-    rollouts = [json.loads(line) for path in (out / "rollouts").glob("*.jsonl") for line in path.open()]
-    return Arm(name, run, before, after, rollouts)
+@dataclass
+class Progress:
+    """Prints the mean reward of each step that verl logs."""
+
+    name: str
+    steps: int
+    seen: int = 0
+
+    def __call__(self, line: str) -> None:
+        found = re.search(r"\bstep:(\d+) - .*\bspark/reward/mean:([^ ]+)", line)
+        if found and int(found[1]) > self.seen:
+            self.seen = int(found[1])
+            reward = float(found[2].split("(")[-1].rstrip(")"))  # may be printed as np.float64(0.5)
+            console.print(f"{self.name}: step {self.seen}/{self.steps}, mean reward {reward:.3f}")
 
 
 def accuracy_of(dump: Path) -> dict[str, float]:

@@ -24,10 +24,10 @@ class Stage1Recipe:
     """How the three models are taught; they start from the demonstration's base model."""
 
     base: Recipe = Recipe()
-    generator: Lessons = Lessons(examples=3840, updates=120, batch=32, learning_rate=2e-3, seed=11)
-    slip_share: float = 0.5
+    generator: Lessons = Lessons(examples=2880, updates=90, batch=32, learning_rate=2e-3, seed=11)
+    slip_share: float = 0.75
     """The generator's teacher forgets to carry in this share of the additions of a large number that carry."""
-    verifier: Lessons = Lessons(examples=4800, updates=150, batch=32, learning_rate=1.5e-3, seed=12)
+    verifier: Lessons = Lessons(examples=3840, updates=110, batch=32, learning_rate=1.5e-3, seed=12)
     label_error: float = 0.05
     """Share of marks that are wrong in what the verifier is taught; none where it is shown the reference."""
     critic: Lessons = Lessons(examples=6400, updates=200, batch=32, learning_rate=1.5e-3, seed=13)

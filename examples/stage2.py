@@ -10,9 +10,9 @@ import asyncio
 import json
 import os
 import random
+import signal
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +28,7 @@ from examples.stage1 import make_data, write_config
 from examples.stage1_models import stage1_models
 from examples.tiny_engine import TinyEngine
 from examples.tiny_models import DEFAULT_CACHE, Recipe, base_model
-from examples.verl_run import run_command
+from examples.verl_run import run_command, side_by_side
 from verl_spark.evaluation.asking import Judgement, evaluate
 from verl_spark.evaluation.items import Item
 from verl_spark.evaluation.metric import SubsetScore, score
@@ -42,6 +42,8 @@ from verl_spark.verifier.engine import Engine
 
 METHODS = ("single", "outcome", "step", "reference")
 KINDS = (Kind.ORM, Kind.PRM, Kind.PRM_COT)
+VERIFICATIONS = 4
+"""Of each solution."""
 HELD_OUT = 400
 """Solutions that the models are measured on."""
 LONGEST, LONGEST_REPLY = 384, 192
@@ -53,9 +55,13 @@ console = Console()
 class Training:
     """How a reward model is trained, whatever its data."""
 
-    updates: int = 150
+    updates: int = 110
     batch: int = 32
-    learning_rate: float = 7e-4
+    learning_rate: float = 8e-4
+
+
+SMALL = Training(updates=80, batch=16, learning_rate=1e-3)
+"""Of each model of the table: there are many."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ class Cell:
 
 
 def main(
-    problems: Annotated[int, typer.Option(help="Problems to make data from.")] = 600,
+    problems: Annotated[int, typer.Option(help="Problems to make data from.")] = 300,
     seeds: Annotated[int, typer.Option(help="Trainings of each model.")] = 3,
     jobs: Annotated[int, typer.Option(help="Trainings at a time.")] = 2,
     folder: Annotated[Path, typer.Option(help="Everything goes here; start again to go on.")] = Path("outputs/stage2"),
@@ -94,8 +100,10 @@ def main(
     folder, cache = folder.resolve(), cache.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.update(environment())  # for the engines, which are processes of their own
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what it runs, as Ctrl-C does
     base = base_model(cache, Recipe(), console.print)
-    config = write_config(folder, stage1_models(cache, report=console.print, critic=False), problems, METHODS)
+    models = stage1_models(cache, report=console.print, critic=False)
+    config = write_config(folder, models, problems, METHODS, VERIFICATIONS)
     console.print(make_data(config))
     data = {method: config.output / "sft" / method for method in METHODS}
     rows = min(rows_of(path, kind) for path in data.values() for kind in KINDS)
@@ -104,13 +112,13 @@ def main(
 
     def judged(method: str, kind: Kind, seed: int) -> tuple[Judgement, ...]:
         place = folder / f"{method}-{kind.value}-{seed}"
-        train_prm(base, data[method], kind, place, seed=seed, rows=rows, threads=threads)
+        train_prm(base, data[method], kind, place, SMALL, seed, rows, threads)
         found = judge_model(place / "export", kind, items, place / "measured")
         console.print(f"{place.name}: done")
         return found
 
     wanted = [(method, kind, seed) for kind in KINDS for seed in range(seeds) for method in METHODS]
-    with ThreadPoolExecutor(jobs) as pool:
+    with side_by_side(jobs) as pool:
         found = dict(zip(wanted, pool.map(lambda one: judged(*one), wanted), strict=True))
     cells = [
         Cell(method, kind, tuple(found[method, kind, seed] for seed in range(seeds)))

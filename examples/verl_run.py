@@ -4,8 +4,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,9 @@ from typing import Any
 import psutil
 
 from verl_spark.platforms.cpu.overrides import environment
+
+_thread = threading.local()
+"""`stop`, of a thread of `side_by_side`: set when what it runs is to end."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,20 @@ def run_child(
     return process.returncode, time.monotonic() - start
 
 
+@contextmanager
+def side_by_side(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads for so many of these runs at a time; an error or an interrupt in the block kills what they run."""
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(count, initializer=lambda: setattr(_thread, "stop", stop))
+    try:
+        yield pool
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a verl file log; a torn last line is left out."""
     rows = []
@@ -103,13 +123,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 def _follow(
     process: "subprocess.Popen[bytes]", log: Path, deadline: float, watch: Callable[[str], bool | None] | None
 ) -> None:
+    stop: threading.Event | None = getattr(_thread, "stop", None)
     with log.open(errors="replace") as lines:
         while True:
             ended = process.poll() is not None
             while line := lines.readline():
                 if watch is not None and watch(line):
                     return
-            if ended or time.monotonic() > deadline:
+            if ended or time.monotonic() > deadline or (stop is not None and stop.is_set()):
                 return
             time.sleep(0.2)
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 from benchmarks import gpu, gpu_reward, gpu_task
 from benchmarks.gpu_report import write_report
 from benchmarks.mock_server import serving, stats_of
-from examples.verl_run import run_child
+from examples.verl_run import run_child, side_by_side
 from verl_spark.prm.rows import fault, read_rows
 from verl_spark.verification.kinds import Kind
 
@@ -92,6 +93,23 @@ def test_a_command_of_its_own_gets_a_log_and_an_end(tmp_path):
     code, _ = run_child([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "two.log", timeout_s=0.5)
     assert code < 0
     assert Path(tmp_path / "two.log").is_file()
+
+
+def test_an_error_ends_what_runs_side_by_side(tmp_path):
+    logs = [tmp_path / "one.log", tmp_path / "two.log"]
+    runs = []
+
+    def fail_once_they_run():
+        sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
+        with side_by_side(2) as pool:
+            runs.extend(pool.submit(run_child, sleeper, log, timeout_s=500) for log in logs)
+            while not all(log.exists() for log in logs):
+                time.sleep(0.05)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_once_they_run()
+    assert all(run.result()[0] < 0 for run in runs)
 
 
 def test_the_reward_stage_and_a_bare_client_ask_the_same():
