@@ -178,7 +178,7 @@ def test_an_interrupt_ends_quietly_and_the_next_start_goes_on(problems, tmp_path
         assert process.returncode == 130
         assert re.search(rb"start again", said)
         assert b"Traceback" not in said
-        assert _start(file).wait(30) == 0
+        assert _start(file).wait(120) == 0
         assert stats_of(url)["samples"] < 2 * (6 * 2 + 6 * 2 * 5)
 
 

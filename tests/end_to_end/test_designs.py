@@ -1,7 +1,7 @@
 """The reward designs in verl's own trainer, for real: two steps each, held against the re-scoring of their dumps.
 
-Pairwise, not the full product: selective x external x sync, global step x pool x colocate_async,
-selective half x colocate x sync; the other designs, `leave_out` and the baselines with the widest tests."""
+Pairwise, not the full product: selective x external x sync, global step x pool x colocate_async; with the widest tests
+selective half x colocate x sync, the other designs, `leave_out` and the baselines."""
 
 import json
 import math
@@ -9,6 +9,7 @@ from collections import defaultdict
 from statistics import mean
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from benchmarks.mock_server import serving
@@ -50,8 +51,13 @@ def recipe(policy, folder) -> tuple[str, ...]:
 
 
 def check(run, folder, design) -> None:
-    """Every step's logged rewards and advantages are those that `verl-spark score` finds for the dump."""
+    """A run that ended well, and whose dump says so."""
     assert run.returncode == 0, run.text()[-4000:]
+    check_steps(run, folder, design)
+
+
+def check_steps(run, folder, design) -> None:
+    """Every step's logged rewards and advantages are those that `verl-spark score` finds for the dump."""
     steps = [metrics for metrics in run.metrics if metrics["step"] > 0]
     assert len(steps) == 2
     found = scored_again(folder)
@@ -87,12 +93,41 @@ def scored_again(folder) -> dict[int, list[dict[str, Any]]]:
     return found
 
 
-def test_selective_with_an_external_verifier(train, policy, tmp_path):
+def test_selective_with_an_external_verifier_watched_by_probe_suspects_and_alarms(train, models, policy, tmp_path):
+    """The alarm that stops goes off in the last step, of which nothing may be lost."""
+    validation = pd.read_parquet(models.validation)
+    for name, rows in (("held_out", validation[:4]), ("probe", validation[4:8])):
+        rows.to_parquet(tmp_path / f"{name}.parquet")
     with serving() as url:
-        run = train("reward_model=spark_prmcot_selective", *external(url), *recipe(policy, tmp_path))
-    check(run, tmp_path, get_design("selective"))
+        run = train(
+            "reward_model=spark_prmcot_selective",
+            *external(url),
+            *recipe(policy, tmp_path),
+            f"data.val_files={tmp_path}/held_out.parquet",
+            "data.val_max_samples=-1",
+            f"reward.spark.probe_files=[{tmp_path}/probe.parquet]",
+            f"reward.spark.suspects.folder={tmp_path}/suspects",
+            "reward.spark.alarms="
+            "{spark/rollouts: {above: 15, for_steps: 2, action: stop}, spark/steps/mean: {below: 5}}",
+        )
+    check_steps(run, tmp_path, get_design("selective"))
     assert "the advantages of grpo are replaced by those of selective" in run.text()
     assert sum(metrics.get("spark/credit/silenced", 0.0) for metrics in run.metrics) > 0
+
+    first, last = (metrics for metrics in run.metrics if "spark/rollouts" in metrics)
+    assert run.returncode != 0
+    assert "AlarmStop" in run.text()
+    assert (first["spark/alarms"], last["spark/alarms"]) == (1, 2)  # the steps are four throughout
+    assert last["spark/probe/rollouts"] == 4
+    assert last["spark/probe/accuracy"] + last["spark/probe/gap"] == pytest.approx(last["spark/probe/reward"])
+    assert "spark/probe/rollouts" not in first
+
+    dumped = {line["uid"]: line for line in rollouts(tmp_path / "rollouts")}
+    suspects = rollouts(tmp_path / "suspects")
+    assert {suspect["step"] for suspect in suspects} == {1, 2}
+    for suspect in suspects:
+        assert suspect["reasons"]
+        assert suspect["output"] == dumped[suspect["uid"]]["output"]
 
 
 def test_global_step_rewards_with_a_pool_of_its_own(train, policy, prm, tmp_path):
@@ -108,6 +143,7 @@ def test_global_step_rewards_with_a_pool_of_its_own(train, policy, prm, tmp_path
     check(run, tmp_path, get_design("global_step"))
 
 
+@pytest.mark.full
 def test_selective_with_half_discount_colocated_with_the_policy(train, policy, prm, tmp_path):
     run = train(
         "reward_model=spark_prm",

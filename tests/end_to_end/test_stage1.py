@@ -63,6 +63,7 @@ def test_every_method_selects_from_the_same_calls(config, in_process):
     assert single["calls"] < step["calls"] <= PROBLEMS * SOLUTIONS * (1 + VERIFICATIONS)
 
 
+@pytest.mark.full  # `test_engines.py` shows replicas in small
 def test_replicas_on_ray_give_the_records_of_the_engine_in_process(config, in_process, tmp_path):
     """One role moves to a cluster, by the lines that a user would change."""
     ray = {"kind": "ray", "replicas": 2, "num_gpus_per_replica": 0}
