@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from verl_spark.rewards.credit import MarkedStep
 from verl_spark.rewards.spans import step_spans
-from verl_spark.rl.row import KEYS, STEPS_KEY, TEXT_KEYS, info_of, marks_of, spans_of, steps_of
+from verl_spark.rl.row import KEYS, STEPS_KEY, TEXT_KEYS, VERIFICATION_KEY, info_of, marks_of, spans_of, steps_of
 from verl_spark.rl.scoring import Scorer
 from verl_spark.settings import SparkSettings
 from verl_spark.verification import gate, steps
@@ -24,7 +24,8 @@ APPENDED = GOOD + "\nWhat is 1 + 1? It is 2."
 
 
 def judged(marks, verdict, kind=Kind.PRM_COT):
-    return Judged(read(write(kind, marks, verdict), kind), Cost(10, 20, 0.5, 1))
+    reply = write(kind, marks, verdict)
+    return Judged(read(reply, kind), Cost(10, 20, 0.5, 1), reply)
 
 
 class Ask:
@@ -194,8 +195,16 @@ async def test_a_dumped_rollout_carries_the_tokens_of_its_steps_and_all_marks(de
     row = await kept.train(STEPPED, PROBLEM, by_character(STEPPED))
     assert [STEPPED[start:end] for start, end in spans_of(row)] == [f"<step>{body}</step>" for body in BODIES]
     assert marks_of(row) == tuple(marks)
+    assert row[VERIFICATION_KEY] == judged(marks, False).reply
     plain = await Scorer(settings, Ask(judged(marks, False))).train(STEPPED, PROBLEM, by_character(STEPPED))
     assert steps_of(row) == steps_of(plain)
+    assert plain[VERIFICATION_KEY] == ""
+
+
+async def test_a_dumped_rollout_carries_what_could_not_be_read():
+    kept = Scorer(SparkSettings(), Ask(Undecided(Cause.UNREADABLE, reply="Who knows?")), dumped=True)
+    assert (await kept.train(GOOD, PROBLEM))[VERIFICATION_KEY] == "Who knows?"
+    assert (await kept.train(APPENDED, PROBLEM))[VERIFICATION_KEY] == ""  # refused by the gate: nobody was asked
 
 
 async def test_a_dump_stops_no_training_whose_design_needs_no_tokens(caplog):

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from verl_spark.verification.kinds import Kind
+from verl_spark.verification.reading import read
 from verl_spark.verifier.client import Client, Sampling
 from verl_spark.verifier.judge import Judge, Question
 from verl_spark.verifier.outcome import Cause, Judged, Undecided
@@ -21,7 +22,10 @@ async def test_a_question_under_way_is_not_asked_again(serve):
     assert sum(answer.cached for answer in answers) == 7
     assert again.cached
     assert {answer.outcome.reading for answer in [*answers, again]} == {answers[0].outcome.reading}
-    assert sum(answer.outcome.cost.completion_tokens > 0 for answer in answers) == 1  # paid for once
+    paid = [answer.outcome for answer in answers if answer.outcome.cost.completion_tokens]
+    assert len(paid) == 1  # once, and the text is with the one who paid
+    assert [answer.outcome.reply for answer in [*answers, again] if answer.outcome.reply] == [paid[0].reply]
+    assert read(paid[0].reply, QUESTION.kind) == paid[0].reading
 
 
 async def test_sampled_questions_are_asked_each_time(serve):
@@ -47,6 +51,7 @@ async def test_what_is_not_judged_keeps_its_cause(serve, fault, cause):
         answer = await Judge(client, Sampling(64)).judge(QUESTION)
     assert isinstance(answer.outcome, Undecided)
     assert answer.outcome.cause is cause
+    assert bool(answer.outcome.reply) is (fault in ("cut", "garbage"))
 
 
 async def test_a_failure_is_asked_again_but_a_cut_is_not(serve):

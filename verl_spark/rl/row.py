@@ -5,8 +5,8 @@ that is missing once loses a column or ends the step. NaN means "not known here"
 averages leaves it out. What a metric derived from these means is said in `verl_spark.rl.metrics`.
 
 Beside the numbers go a few texts (`TEXT_KEYS`): the marked steps, for designs that credit tokens by them, the answer,
-for a vote of the group, and for the dump what the verifier marked and where the steps are. `Info` is a row with its
-texts, as verl carries it to the trainer."""
+for a vote of the group, and for the dump what the verifier wrote and marked and where the steps are. `Info` is a row
+with its texts, as verl carries it to the trainer."""
 
 import json
 import math
@@ -77,8 +77,11 @@ SPANS_KEY = "spark_step_spans"
 """The tokens of the solution's steps as JSON, `[[start, end], ...]`; empty where nobody looked for them."""
 ANSWER_KEY = "spark_answer"
 """The answer that a rollout votes for; empty if it states none or nobody votes."""
+VERIFICATION_KEY = "spark_verification"
+"""What the verifier replied about this rollout; empty if it was not asked, and where no dump wants it. Whoever got a
+known verdict has none: the text is with the rollout of the same problem and response that was asked about."""
 
-TEXT_KEYS = (STEPS_KEY, MARKS_KEY, SPANS_KEY, ANSWER_KEY)
+TEXT_KEYS = (STEPS_KEY, MARKS_KEY, SPANS_KEY, ANSWER_KEY, VERIFICATION_KEY)
 
 TRAINING_KEYS = frozenset((*KEYS, *TEXT_KEYS)) - {"acc", *GATE_KEYS.values()}
 """Fields that say something of training rollouts only."""
@@ -94,11 +97,12 @@ def info_of(
     marks: Sequence[int] | None = None,
     spans: Sequence[TokenSpan] | None = None,
     answer: str | None = None,
+    verification: str = "",
 ) -> Info:
-    """The row with these marked steps, marks, spans and answer; None is "not known"."""
+    """The row with these marked steps, marks, spans, answer and reply; None is "not known"."""
     plain = None if steps is None else [[step.start, step.end, int(step.correct)] for step in steps]
     lists = {STEPS_KEY: _text(plain), MARKS_KEY: _text(marks), SPANS_KEY: _text(spans)}
-    return {**row, **lists, ANSWER_KEY: answer or ""}
+    return {**row, **lists, ANSWER_KEY: answer or "", VERIFICATION_KEY: verification}
 
 
 def row_of(info: Info) -> Row:

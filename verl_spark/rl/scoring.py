@@ -26,7 +26,7 @@ from verl_spark.verification.signs import signs
 from verl_spark.verification.steps import Span
 from verl_spark.verifier.chat import Chat, control_strings
 from verl_spark.verifier.judge import Answer, Question
-from verl_spark.verifier.outcome import Cause, Judged, Undecided
+from verl_spark.verifier.outcome import Cause, Judged, Outcome, Undecided
 
 logger = logging.getLogger(f"verl.{__name__}")  # verl's processes show its own loggers only
 
@@ -71,8 +71,8 @@ class Scorer:
     ask: Ask
     tokenizer: Any = None
     dumped: bool = False
-    """Whether rollouts are stored to be scored again: every one then carries the tokens of its steps, which another
-    design may need."""
+    """Whether rollouts are stored: every one then carries the verifier's reply and, to be scored again, the tokens of
+    its steps, which another design may need."""
     checker: AnswerChecker = field(default_factory=AnswerChecker)
     """The rule-based answer check."""
 
@@ -97,14 +97,16 @@ class Scorer:
         if locate is None and self._design.credit.reads_steps:
             raise ValueError(f"the design {self.settings.design} needs the response's token ids; a text alone has none")
         parsed = self._format.parse(response)
-        row, scored, marks = await self._scored(parsed, problem, facts, ask or self.ask)
+        row, scored, outcome = await self._scored(parsed, problem, facts, ask or self.ask)
         spans = await self._spans(parsed, scored, locate)
         steps = None
         if self._design.credit.reads_steps and spans is not None and scored.step_marks is not None:
             steps = marked(spans, scored.step_marks)
         # With the gate open it need not be where a valid response has it.
         answer = last_box(response) if scored.state is State.WAITING else None
-        return info_of(row, steps, marks, spans, answer)
+        marks = outcome.reading.steps if isinstance(outcome, Judged) else None
+        reply = outcome.reply if outcome is not None and self.dumped else ""
+        return info_of(row, steps, marks, spans, answer, reply)
 
     async def validate(self, response: str, reference: str) -> Info:
         """The row of a validation response: the rule-based checker against `reference`, never the verifier."""
@@ -123,10 +125,8 @@ class Scorer:
         correct = await self.checker.is_correct(response, reference, parsed.gate.stated)
         return info_of(probe_row(row, correct))
 
-    async def _scored(
-        self, parsed: Parsed, problem: str, facts: Facts, ask: Ask
-    ) -> tuple[Row, Scored, tuple[int, ...] | None]:
-        """The row and the score of a response, and all marks that the verifier gave it."""
+    async def _scored(self, parsed: Parsed, problem: str, facts: Facts, ask: Ask) -> tuple[Row, Scored, Outcome | None]:
+        """The row and the score of a response, and what came of asking the verifier; None if it was not asked."""
         gate = parsed.gate
         valid = gate.valid or not self.settings.format_gate
         rendered = render_parsed(parsed, self.settings.rendering)
@@ -144,7 +144,7 @@ class Scorer:
         reading = answer.outcome.reading if isinstance(answer.outcome, Judged) else None
         scored = self._design.score(valid, rendered.n_steps, reading)
         row = training_row(gate, scored, rendered.n_steps, rendered.neutralised, answer.outcome, answer.cached, *found)
-        return row, scored, reading.steps if reading else None
+        return row, scored, answer.outcome
 
     async def _ruled(self, basis: Basis, parsed: Parsed, facts: Facts) -> Scored:
         """Score of a valid response by what the design's verdicts rest on."""

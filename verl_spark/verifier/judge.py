@@ -56,7 +56,7 @@ class Judge:
         key = question.key()
         if key in self._known:
             self._known.move_to_end(key)
-            return Answer(_free(self._known[key]), cached=True)
+            return Answer(self._known[key], cached=True)
         if key in self._under_way:
             return Answer(_free(await asyncio.shield(self._under_way[key])), cached=True)
         task = self._under_way[key] = asyncio.create_task(self._ask(question))
@@ -68,7 +68,7 @@ class Judge:
             else:  # our caller was cancelled; others may wait for the answer
                 task.add_done_callback(lambda _: self._under_way.pop(key, None))
         if not (isinstance(outcome, Undecided) and outcome.cause is Cause.FAILED):  # a failure may pass
-            self._known[key] = outcome
+            self._known[key] = _free(outcome)
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
         return Answer(outcome)
@@ -85,5 +85,5 @@ class Judge:
 
 
 def _free(outcome: Outcome) -> Outcome:
-    """The same outcome at no cost: it was paid for by the first who asked."""
-    return replace(outcome, cost=Cost())
+    """The same outcome at no cost, and without its text: both are with the first who asked."""
+    return replace(outcome, cost=Cost(), reply="")

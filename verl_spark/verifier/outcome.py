@@ -39,6 +39,8 @@ class Judged:
 
     reading: Reading
     cost: Cost = Cost()
+    reply: str = ""
+    """The whole text, where it is known."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Undecided:
     cause: Cause
     detail: str = ""
     cost: Cost = Cost()
+    reply: str = ""
+    """The whole text of what came; empty where nothing did."""
 
 
 Outcome = Judged | Undecided
@@ -56,8 +60,8 @@ Outcome = Judged | Undecided
 def outcome_of(text: str, finish_reason: str, kind: Kind, cost: Cost) -> Outcome:
     """What a verifier's reply comes to."""
     if is_cut(finish_reason):
-        return Undecided(Cause.CUT, cost=cost)
+        return Undecided(Cause.CUT, cost=cost, reply=text)
     reading = read(text, kind, finish_reason)
     if reading.outcome is None:
-        return Undecided(Cause.UNREADABLE, text[-200:], cost)
-    return Judged(reading, cost)
+        return Undecided(Cause.UNREADABLE, cost=cost, reply=text)
+    return Judged(reading, cost, text)
