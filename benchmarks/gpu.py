@@ -16,9 +16,8 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,10 +27,10 @@ import typer
 
 from benchmarks import gpu_task
 from benchmarks.gpu_report import spread, write_report
-from benchmarks.mock_server import free_port
 from examples import demo
 from examples.stage2 import LONGEST, LONGEST_REPLY
 from examples.verl_run import Run, run_child, run_command
+from examples.vllm_server import vllm_server
 from verl_spark.evaluation.statistics import estimate
 from verl_spark.versions import versions
 
@@ -388,38 +387,10 @@ def _attention(model: str) -> list[str]:
     return [f"++{model}.{key}" for key in NO_FLASH_ATTENTION]
 
 
-@contextmanager
-def _server(bench: Bench, model: Path) -> Iterator[str]:
-    """vLLM's own server with this model, by its folder's name; its base URL.
-
-    Raises `RuntimeError` when it is not up in time."""
-    port = free_port()
-    keys = {"max-model-len": LONGEST, "gpu-memory-utilization": SHARE, "served-model-name": model.name, "port": port}
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={model}", "--enforce-eager"]
-    command += ["--host=127.0.0.1", "--uvicorn-log-level=warning", *(f"--{key}={value}" for key, value in keys.items())]
-    bench.commands.append(" ".join(command))
-    log = bench.folder / "server.log"
-    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT) as process:
-        try:
-            deadline = time.monotonic() + 120
-            while not _answers(f"http://127.0.0.1:{port}/health"):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"the server is not up; the end of {log}:\n{log.read_text()[-2000:]}")
-                time.sleep(0.5)
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            process.kill()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5):
-            return True
-    except OSError:
-        return False
+def _server(bench: Bench, model: Path) -> AbstractContextManager[str]:
+    """vLLM's own server with this model on the GPU; its base URL."""
+    share = f"--gpu-memory-utilization={SHARE}"
+    return vllm_server(model, LONGEST, bench.folder / "server.log", [share])
 
 
 @contextmanager

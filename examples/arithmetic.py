@@ -224,13 +224,14 @@ def right_solution(problem: Problem) -> Solution:
     return Solution(problem, problem.steps, problem.answer)
 
 
-def careless_solution(problem: Problem, slip_share: float, rng: random.Random) -> Solution:
-    """A solution that forgets to carry in this share of the additions of `LARGE` or more where that is needed.
+def careless_solution(problem: Problem, slip_share: float, rng: random.Random, symbols: str = "+") -> Solution:
+    """A solution that forgets to carry in this share of the additions of `LARGE` or more where that is needed, and to
+    borrow in as many subtractions with `symbols="+-"`.
 
     Later steps go on from the wrong value. Slips that would lead the chain out of 0..HIGHEST are not made, the
     last ones first."""
 
-    slips = [op.symbol == "+" and op.operand >= LARGE and rng.random() < slip_share for op in problem.operations]
+    slips = [op.symbol in symbols and op.operand >= LARGE and rng.random() < slip_share for op in problem.operations]
     while True:
         rules = [op.without_carry if slip else op.apply for op, slip in zip(problem.operations, slips, strict=True)]
         steps = _follow(problem.start, problem.operations, rules)

@@ -68,8 +68,8 @@ async def _line(settings: SparkSettings, judge: Judge, solution: Row) -> str:
         if isinstance(outcome, Judged):
             marks = outcome.reading.steps
             said += [f"verdict {'Yes' if outcome.reading.outcome else 'No'}", *([f"marks {marks}"] if marks else [])]
-        elif outcome.detail:
-            said.append(" ".join(outcome.detail.split()))
+        elif why := outcome.detail or outcome.reply[-200:]:
+            said.append(" ".join(why.split()))
     return f"{solution.place}: {', '.join(said)}"
 
 

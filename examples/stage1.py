@@ -55,11 +55,12 @@ def write_config(
     count: int,
     methods: Sequence[str] = METHODS,
     verifications: int = VERIFICATIONS,
+    seed: int = 0,
 ) -> DataConfig:
     """The run's config and its problems; the reference answers lie in the same file, as they often do."""
     rows = [
         {"id": f"p{index}", "problem": problem.text, "answer": str(problem.answer)}
-        for index, problem in enumerate(arithmetic.problems(Split.DATA, count, seed=0))
+        for index, problem in enumerate(arithmetic.problems(Split.DATA, count, seed))
     ]
     path = folder / "problems.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -78,6 +79,7 @@ def write_config(
             **({"critic": role(models.critic, 256)} if models.critic else {}),
             "references": {"field": "answer", "n": verifications},
             "methods": methods,
+            "seed": seed,
         }
     )
 

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from verl_spark.evaluation.statistics import Stratum, estimate, estimate_combined, paired_difference
+from verl_spark.evaluation.statistics import (
+    Stratum,
+    estimate,
+    estimate_combined,
+    estimate_over_seeds,
+    paired_difference,
+)
 
 
 def test_the_interval_holds_the_mean_and_is_about_as_wide_as_theory_says():
@@ -86,3 +92,44 @@ def test_draws_in_which_a_mean_has_no_value_are_left_out():
     assert (found.mean, found.low, found.high) == (1, 1, 1)
     with pytest.raises(ValueError, match="no value"):
         estimate_combined([stratum(((1, 0), (1, 0)))], lambda means: means[:, 0])
+
+
+def shares(*each):
+    """A stratum of 0 and 1 for each seed, with these shares of 1."""
+    return [
+        [stratum(*([((1,), (1,))] * round(200 * share)), *([((0,), (1,))] * (200 - round(200 * share))))]
+        for share in each
+    ]
+
+
+def first(means):
+    return means[:, 0]
+
+
+def test_one_seed_has_the_interval_of_its_problems():
+    (one,) = shares(0.3)
+    assert estimate_over_seeds([one], first) == estimate_combined(one, first)
+
+
+def test_seeds_that_differ_widen_the_interval_and_seeds_that_agree_narrow_it():
+    one, alike, apart = (
+        estimate_over_seeds(shares(*each), first) for each in ([0.5], [0.5] * 5, [0.1, 0.3, 0.5, 0.7, 0.9])
+    )
+    assert one.mean == alike.mean == pytest.approx(apart.mean)
+    assert alike.n == apart.n == 5 * one.n
+    assert alike.high - alike.low < 0.6 * (one.high - one.low)
+    assert apart.high - apart.low > 3 * (one.high - one.low)
+
+
+def test_two_levels_of_chance_add_up():
+    """Of seeds with variance s, each with n problems of variance p, the mean has variance s/k + p/(n k)."""
+    seeds = shares(0.4, 0.45, 0.5, 0.55, 0.6)
+    found = estimate_over_seeds(seeds, first)
+    between = np.var([0.4, 0.45, 0.5, 0.55, 0.6])
+    within = np.mean([share * (1 - share) / 200 for share in (0.4, 0.45, 0.5, 0.55, 0.6)])
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * np.sqrt((between + within) / 5), rel=0.06)
+
+
+def test_without_a_seed_there_is_nothing_to_estimate():
+    with pytest.raises(ValueError, match="no seed"):
+        estimate_over_seeds([], first)

@@ -76,15 +76,46 @@ def estimate_combined(
     `combine` gets an array of shape (draws, means of all strata side by side) and gives one value per draw. Problems
     are drawn within each stratum, and with all their values. A draw in which some mean has no value is left out; `n`
     counts problems. Raises `ValueError` for a mean without any value."""
+    point, values = _combined(strata, combine, np.random.default_rng(seed))
+    low, high = np.quantile(values, (0.025, 0.975))
+    return Estimate(point, float(low), float(high), _size(strata))
+
+
+def estimate_over_seeds(
+    seeds: Sequence[Sequence[Stratum]], combine: Callable[[FloatArray], FloatArray], seed: int = 0
+) -> Estimate:
+    """The mean over seeds of what `combine` makes of the strata of each, as in `estimate_combined`.
+
+    Hierarchical: a draw takes as many seeds as there are, with replacement, and for each that it takes a new sample of
+    its problems; with one seed it is `estimate_combined`. `n` counts the problems of all seeds. Paper, section 7.1.
+    Raises `ValueError` for no seed, and for a mean without any value."""
+    if not seeds:
+        raise ValueError("no seed to estimate from")
+    rng = np.random.default_rng(seed)
+    found = [_combined(strata, combine, rng) for strata in seeds]
+    draws = found[0][1]
+    if len(seeds) > 1:
+        picked = np.stack([rng.choice(values, (RESAMPLES, len(seeds))) for _, values in found])
+        taken = rng.integers(0, len(seeds), (1, RESAMPLES, len(seeds)))
+        draws = np.take_along_axis(picked, taken, axis=0)[0].mean(axis=1)
+    low, high = np.quantile(draws, (0.025, 0.975))
+    mean = float(np.mean([point for point, _ in found]))
+    return Estimate(mean, float(low), float(high), sum(map(_size, seeds)))
+
+
+def _combined(
+    strata: Sequence[Stratum], combine: Callable[[FloatArray], FloatArray], rng: np.random.Generator
+) -> tuple[float, FloatArray]:
+    """What `combine` makes of the means, and of those of resampled problems."""
     if any((stratum.counts.sum(axis=0) == 0).any() for stratum in strata):
         raise ValueError("a mean has no value to estimate from")
     point = np.concatenate([stratum.sums.sum(axis=0) / stratum.counts.sum(axis=0) for stratum in strata])
-    rng = np.random.default_rng(seed)
     means = np.concatenate([_drawn_means(stratum, rng) for stratum in strata], axis=1)
-    values = combine(means[np.isfinite(means).all(axis=1)])
-    low, high = np.quantile(values, (0.025, 0.975))
-    n = sum(len(stratum.sums) for stratum in strata)
-    return Estimate(float(combine(point[None])[0]), float(low), float(high), n)
+    return float(combine(point[None])[0]), combine(means[np.isfinite(means).all(axis=1)])
+
+
+def _size(strata: Sequence[Stratum]) -> int:
+    return sum(len(stratum.sums) for stratum in strata)
 
 
 def _drawn_means(stratum: Stratum, rng: np.random.Generator) -> FloatArray:
