@@ -1,11 +1,13 @@
 """The reward designs in verl's own trainer, for real: two steps each, held against the re-scoring of their dumps.
 
-Pairwise, not the full product: selective x external x sync, global step x pool x colocate_async; with the widest tests
-selective half x colocate x sync, the other designs, `leave_out` and the baselines."""
+Every pair of a design and a serving mode, not the full product with the trainer's modes: selective x external x sync
+and global step x pool x colocate_async in `make test`; with `make test-full` all others, `leave_out` and the
+baselines."""
 
 import json
 import math
 from collections import defaultdict
+from itertools import product
 from statistics import mean
 from typing import Any
 
@@ -179,6 +181,29 @@ def test_the_other_step_designs_with_an_external_verifier(train, policy, tmp_pat
             *recipe(policy, tmp_path),
             "trainer.v1.trainer_mode=colocate_async",
         )
+    check(run, tmp_path, get_design(design))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("design", "where"),
+    [
+        ("selective", "pool"),
+        ("selective_half", "pool"),
+        ("global_step", "colocate"),
+        *product(("step_augmented", "step_average", "composed"), ("pool", "colocate")),
+        ("process_aware", "colocate"),
+    ],
+)
+def test_the_other_pairs_of_a_design_and_a_place_to_serve(train, policy, prm, tmp_path, design, where):
+    run = train(
+        "reward_model=spark_prm",
+        f"reward.spark.design={design}",
+        f"reward.spark.serving={where}",
+        f"reward.reward_model.model_path={prm}",
+        *MARKING_VERIFIER,
+        *recipe(policy, tmp_path),
+    )
     check(run, tmp_path, get_design(design))
 
 
