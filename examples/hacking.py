@@ -164,8 +164,8 @@ def draw(found: dict[str, list[Step]], path: Path) -> None:
         axes[1].plot(numbers, _values(steps, "reward_appended"), color=colour, label=f"{label}, appended")
         axes[1].plot(numbers, _values(steps, "reward_other"), color=colour, linestyle=":", label=f"{label}, others")
         axes[2].plot(numbers, [step.accuracy for step in steps], color=colour, label=label)
-    for axis in axes[:2]:
-        axis.legend(fontsize="small")
+    axes[0].legend(fontsize="small")
+    axes[1].legend(fontsize="x-small", loc=(0.3, 0.2))
     figure.savefig(path, metadata={"Date": None})
 
 
