@@ -49,6 +49,7 @@ def test_managers_in_the_readme_are_those_there_are():
         "spark_missing",
         "spark_verdict",
         "spark_padding",
+        "spark_verification",
     } <= set(MANAGERS)
 
 
