@@ -24,6 +24,19 @@ KNOWS = {
         *("verification", "verifier", "settings", "rewards", "runs", "files"),
         *("rl.dump", "rl.rollout_key", "rl.row", "rl.scoring", "rl.votes"),
     },
+    "report": {
+        *(
+            "verification",
+            "evaluation",
+            "runs",
+            "files",
+            "versions",
+            "rl",
+            "data.card",
+            "data.quality",
+            "verifier.outcome",
+        ),
+    },
     "platforms": set(),
 }
 """Room to what it may import of the package, beside itself."""

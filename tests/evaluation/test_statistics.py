@@ -2,13 +2,18 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from verl_spark.evaluation.statistics import (
+    Estimate,
     Stratum,
     estimate,
     estimate_combined,
     estimate_over_seeds,
+    estimate_seeds,
     paired_difference,
+    paired_seeds,
 )
 
 
@@ -133,3 +138,103 @@ def test_two_levels_of_chance_add_up():
 def test_without_a_seed_there_is_nothing_to_estimate():
     with pytest.raises(ValueError, match="no seed"):
         estimate_over_seeds([], first)
+
+
+def seeds(rng, means, problems=60):
+    """One mapping a seed, of problems whose values are 1 with the seed's probability."""
+    return [{f"p{n}": [float(rng.random() < mean)] for n in range(problems)} for mean in means]
+
+
+@settings(max_examples=30)
+@given(values=st.lists(st.lists(st.floats(-5, 5), min_size=1, max_size=4), min_size=1, max_size=20))
+def test_one_seed_is_the_bootstrap_over_its_problems(values):
+    one = {f"p{n}": each for n, each in enumerate(values)}
+    flat = [(name, value) for name, each in sorted(one.items()) for value in each]
+    assert estimate_seeds([one]) == estimate([value for _, value in flat], problems=[name for name, _ in flat])
+
+
+@settings(max_examples=25)
+@given(data=st.data(), n_seeds=st.integers(1, 4), n_problems=st.integers(1, 50))
+def test_the_interval_over_seeds_lies_within_the_values_and_moves_with_them(data, n_seeds, n_problems):
+    value = st.sampled_from([0.0, 0.25, 0.5, 1.0]) if data.draw(st.booleans()) else st.floats(0, 1)
+    made = [{f"p{n}": [data.draw(value)] for n in range(n_problems)} for _ in range(n_seeds)]
+    found = estimate_seeds(made)
+    every = [each for one in made for (each,) in one.values()]
+    assert found.mean == pytest.approx(np.mean(every))
+    assert min(every) - 1e-9 <= found.low <= found.high <= max(every) + 1e-9
+    assert found.n == n_seeds * n_problems
+    backwards = [dict(reversed(one.items())) for one in made]
+    assert estimate_seeds(backwards) == found
+    assert paired_seeds(made, made) == Estimate(0, 0, 0, found.n)
+    up = paired_seeds(made, [{name: [each + 0.5 for each in values] for name, values in one.items()} for one in made])
+    assert (up.mean, up.low, up.high) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_seeds_that_differ_widen_the_interval_and_more_problems_cannot_narrow_it():
+    rng = np.random.default_rng(0)
+    alike = estimate_seeds(seeds(rng, [0.5] * 5, 400))
+    apart = estimate_seeds(seeds(rng, [0.2, 0.3, 0.5, 0.7, 0.8], 400))
+    many = estimate_seeds(seeds(rng, [0.2, 0.3, 0.5, 0.7, 0.8], 4000))
+    assert apart.high - apart.low > 3 * (alike.high - alike.low)
+    assert many.high - many.low == pytest.approx(apart.high - apart.low, rel=0.15)
+
+
+def test_the_two_ways_of_drawing_problems_agree():
+    rng = np.random.default_rng(0)
+    few = [{f"p{n}": [round(rng.random(), 1)] for n in range(300)} for _ in range(3)]
+    many = [{name: [value + 1e-9 * n] for n, (name, (value,)) in enumerate(one.items())} for one in few]
+    one, other = estimate_seeds(few), estimate_seeds(many)
+    assert (one.mean, one.low, one.high) == pytest.approx((other.mean, other.low, other.high), abs=2e-3)
+
+
+def test_pairing_within_seeds_removes_what_seeds_and_problems_have_of_their_own():
+    rng = np.random.default_rng(0)
+    before = [{f"p{n}": [rng.normal() + seed] for n in range(200)} for seed in range(4)]
+    after = [{name: [value + 0.1] for name, (value,) in one.items()} for one in before]
+    found = paired_seeds(before, after)
+    assert found.mean == pytest.approx(0.1)
+    assert found.excludes_zero
+    assert not paired_seeds(before[::-1], after).excludes_zero
+
+
+def test_95_of_100_intervals_over_seeds_hold_the_truth():
+    rng = np.random.default_rng(1)
+    found = [estimate_seeds(seeds(rng, rng.normal(0.5, 0.05, 8), 100)) for _ in range(60)]
+    assert sum(each.low <= 0.5 <= each.high for each in found) >= 50
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ([], "no values"),
+        ([{"a": []}], "no values"),
+        ([{}, {}], "no values"),
+        ([{"a": [1.0]}, {"b": [1.0]}], "seed 0 and seed 1: 2 problems are in one of the two only, such as a"),
+        ([{"a": [1.0]}, {"a": [float("nan")]}], "NaN"),
+    ],
+)
+def test_seeds_that_cannot_be_averaged_are_refused(made, message):
+    with pytest.raises(ValueError, match=message):
+        estimate_seeds(made)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ([{"a": [1.0]}], [], "1 seeds before and 0 after"),
+        ([{"a": [1.0]}], [{"b": [1.0]}], "before and after, seed 0: 2 problems"),
+        ([{"a": [1.0]}], [{"a": [1.0, 0.0]}], "problem a of seed 0 has 1 values before and 2 after"),
+    ],
+)
+def test_seeds_that_are_no_pairs_are_refused(before, after, message):
+    with pytest.raises(ValueError, match=message):
+        paired_seeds(before, after)
+
+
+def test_both_estimates_over_seeds_agree():
+    rng = np.random.default_rng(0)
+    made = seeds(rng, [0.4, 0.5, 0.6], 100)
+    strata = [[stratum(*[(values, [1]) for values in one.values()])] for one in made]
+    one, other = estimate_seeds(made), estimate_over_seeds(strata, first)
+    assert (one.mean, one.n) == (pytest.approx(other.mean), other.n)
+    assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=0.01)

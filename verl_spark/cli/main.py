@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from verl_spark import __version__, reference
-from verl_spark.cli import data, score, train
+from verl_spark.cli import data, report, score, train
 from verl_spark.cli import eval as evaluation
 from verl_spark.cli.terminal import show
 from verl_spark.doctor import examine
@@ -18,6 +18,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(train.app, name="train")
 app.command()(score.score)
+app.command()(report.report)
 _SIGNS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/]"}
 
 

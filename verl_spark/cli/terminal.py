@@ -15,6 +15,7 @@ from rich.table import Table
 from verl_spark.evaluation.items import ItemsError
 from verl_spark.evaluation.recorded import RepliesError
 from verl_spark.evaluation.statistics import Estimate
+from verl_spark.report.charts import NotInstalled
 from verl_spark.runs.asking import Asked
 from verl_spark.runs.journal import JournalError
 from verl_spark.runs.problems import BadRowError
@@ -26,7 +27,10 @@ Config = Annotated[
 ]
 Keys = Annotated[list[str] | None, typer.Argument(help="Config keys over the file's, such as verifier.n=4.")]
 
-_REFUSALS = (SettingsError, SourceError, BadRowError, ItemsError, RepliesError, JournalError, FileNotFoundError)
+_REFUSALS = (
+    *(SettingsError, SourceError, BadRowError, ItemsError, RepliesError, JournalError, FileNotFoundError),
+    NotInstalled,
+)
 
 
 @contextmanager

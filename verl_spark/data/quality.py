@@ -14,6 +14,8 @@ from verl_spark.rewards.rule import AnswerChecker
 from verl_spark.verification.consensus import Consensus, vote
 from verl_spark.verification.steps import answer_of
 
+QUALITY_FILE = "quality.json"
+
 OUTCOME, STEP, FIRST_ERROR = "outcome", "step", "first_error"
 """Labels: the verdict y*; every step mark; the place of the first wrong step, none counting as a place."""
 ALL, RIGHT, WRONG = "all", "right", "wrong"

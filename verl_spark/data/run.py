@@ -12,7 +12,7 @@ from verl_spark.data.card import CARD_TEXT_FILE, write_card
 from verl_spark.data.config import DataConfig
 from verl_spark.data.flow import Flow, Progress, open_engines
 from verl_spark.data.plan import Plan, make_plan
-from verl_spark.data.quality import Growth, LabelAccuracy, growth, label_accuracy, solution_truth
+from verl_spark.data.quality import QUALITY_FILE, Growth, LabelAccuracy, growth, label_accuracy, solution_truth
 from verl_spark.data.record import Record
 from verl_spark.data.records import Selection, read_records, records_file, write_records
 from verl_spark.data.references import read_references
@@ -94,7 +94,7 @@ async def quality(config: DataConfig, step_truth: Path | None) -> tuple[list[Lab
     accuracy = label_accuracy(records(), truth, marks)
     voted = next((method.name for method in config.chosen if method.level != "single" and not method.reference), None)
     grown = growth(read_records(records_file(config.output, voted)), truth, marks) if voted else []
-    with replacing(config.output / "quality.json") as file:
+    with replacing(config.output / QUALITY_FILE) as file:
         json.dump({"accuracy": [asdict(line) for line in accuracy], "growth": [asdict(line) for line in grown]}, file)
     return accuracy, grown
 
