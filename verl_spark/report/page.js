@@ -36,7 +36,7 @@ const STATES = { yes: "✓ Yes", no: "✗ No", missing: "? missing", gated: "⊘
 function stateOf(one) {
   if (one.missing !== null) return "missing";
   if (one.verdict !== null) return one.verdict ? "yes" : "no";
-  return one.gate !== null ? "gated" : "none";
+  return one.gate !== null && one.reward <= 0 ? "gated" : "none"; // with the gate off a finding refuses nothing
 }
 
 function make(name, className, ...inside) {
