@@ -87,7 +87,7 @@ async def hostile_run(folder, **more):
 def result(arm="a", seed=0, steps=(), evaluations=None, **more):
     """A result with these metrics of steps 1, 2, …; `evaluations` are step to item to accuracies."""
     numbered = [{"step": float(number), **metrics} for number, metrics in enumerate(steps, 1)]
-    made = {"settings": {}, "rollouts": (), "seconds": None, "evaluations": evaluations or {}, **more}
+    made = {"settings": {}, "rollouts": [], "seconds": None, "evaluations": evaluations or {}, **more}
     return RunResult(arm=arm, seed=seed, steps=numbered, **made)
 
 

@@ -111,12 +111,16 @@ def test_a_study_is_shown_as_it_is_with_the_curves_of_its_results(tmp_path):
         steps = [{"spark/reward/mean": 0.1 * (seed + step)} for step in range(3)]
         evaluations = {0: {"a": [0.0], "b": [0.0]}, 2: {"a": [1.0], "b": [float(seed)]}}
         result("prmcot", seed, steps, evaluations, task="sums").write(tmp_path / f"{seed}.json")
+    gain = {"mean": 0.031, "low": 0.01, "high": 0.05, "n": 500}
     table = {
         "id": "main",
         "title": "Arms",
         "text": "Before.",
-        "columns": ["arm", "accuracy", "calls", "rate"],
-        "rows": [["prmcot", {"mean": 0.523, "low": 0.48, "high": 0.566, "n": 500}, 1200, 0.25], ["none", None, 0, "?"]],
+        "columns": ["arm", "accuracy", "calls", "rate", "gain"],
+        "rows": [
+            ["prmcot", {"mean": 0.523, "low": 0.48, "high": 0.566, "n": 500}, 1200, 0.25, gain],
+            ["none", None, 0, "?", {**gain, "low": -0.02}],
+        ],
         "note": "After.",
     }
     (tmp_path / "study.json").write_text(json.dumps({"title": "Small", "text": "One.\n\nTwo.", "tables": [table]}))
@@ -128,6 +132,8 @@ def test_a_study_is_shown_as_it_is_with_the_curves_of_its_results(tmp_path):
     assert "[48.0, 56.6]" in text
     assert 'data-order="0.523"' in text
     assert "1,200" in text
+    assert text.count("+3.1 %") == 2
+    assert "[-2.0, +5.0]" in text
     assert "sums: prmcot" in text
     assert "over seeds" in text
     assert all(words in text for words in ("Before.", "After.", "One.", "Two."))

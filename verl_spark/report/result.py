@@ -29,11 +29,11 @@ class RunResult(BaseModel):
     seed: int = 0
     settings: dict[str, Any]
     """Content of `spark_run.json`; empty where the run dumped no rollouts."""
-    steps: tuple[dict[str, float], ...]
+    steps: list[dict[str, float]]
     """For each step `step` and the metrics that are kept, with six digits."""
     evaluations: dict[int, dict[str, list[float]]]
     """Training step to item (first 12 hex digits of the SHA-256 of its input) to accuracies of the responses to it."""
-    rollouts: tuple[Shown, ...]
+    rollouts: list[Shown]
     """A few, the suspicious ones first."""
     seconds: float | None
     """Sum of `timing_s/step`; None where nobody logged it."""
@@ -99,8 +99,8 @@ def result_of(
         task=task,
         seed=seed,
         settings=settings,
-        steps=tuple({"step": float(step), **kept(metrics[step])} for step in sorted(metrics)),
+        steps=[{"step": float(step), **kept(metrics[step])} for step in sorted(metrics)],
         evaluations=dict(sorted(read_validations(files.validations).items())),
-        rollouts=tuple(chosen),
+        rollouts=chosen,
         seconds=round(sum(seconds), 1) if seconds else None,
     )

@@ -65,12 +65,15 @@ def measured(value: Estimate | None, signed: bool = False) -> Cell:
 
 
 def of_study(table: StudyTable) -> Table:
-    """A table of a study, as it is there."""
+    """A table of a study, as it is there; a column with an interval below 0 is of differences and shows signs."""
+    signed = {
+        place for row in table.rows for place, cell in enumerate(row) if isinstance(cell, Measured) and cell.low < 0
+    }
     return Table(
         f"study-{table.id}",
         table.title,
         [Column(name) for name in table.columns],
-        [[_studied(cell) for cell in row] for row in table.rows],
+        [[_studied(cell, place in signed) for place, cell in enumerate(row)] for row in table.rows],
         table.text,
         table.note,
     )
@@ -224,14 +227,15 @@ def _per_seed(groups: Sequence[Group]) -> str:
     )
 
 
-def _studied(cell: str | int | float | Measured | None) -> Cell:
+def _studied(cell: str | int | float | Measured | None, signed: bool) -> Cell:
     if isinstance(cell, Measured):
-        return measured(cell.estimate)._replace(text=f"{100 * cell.mean:.1f} %")
+        found = measured(cell.estimate, signed)
+        return found._replace(text=f"{found.text} %")
     if cell is None:
         return Cell("")
     if isinstance(cell, str):
         return text(cell)
-    return number(cell) if isinstance(cell, int) else Cell(f"{cell:,.4g}", cell, is_number=True)
+    return number(cell) if isinstance(cell, int) or abs(cell) >= 1000 else Cell(f"{cell:.4g}", cell, is_number=True)
 
 
 def counted(counts: Mapping[str, float]) -> str:
