@@ -25,17 +25,8 @@ KNOWS = {
         *("rl.dump", "rl.rollout_key", "rl.row", "rl.scoring", "rl.votes"),
     },
     "report": {
-        *(
-            "verification",
-            "evaluation",
-            "runs",
-            "files",
-            "versions",
-            "rl",
-            "data.card",
-            "data.quality",
-            "verifier.outcome",
-        ),
+        *("verification", "evaluation", "files", "versions", "data.card", "data.quality", "runs.rows"),
+        *("rl.dump", "rl.flags", "rl.metrics", "rl.rollout_key", "rl.row", "rl.suspects", "verifier.outcome"),
     },
     "platforms": set(),
 }
