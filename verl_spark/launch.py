@@ -120,7 +120,8 @@ def advice(config: DictConfig) -> Iterator[str]:
             f"{NODE}.zeroed_tokens=leave_out changes nothing: {NODE}.design={settings.design} takes no token's whole "
             "advantage; leave it out, or set the design to selective"
         )
-    if _get(config, f"{_VERLS_OVERLONG}.enable") and not settings.overlong_buffer.enable:
+    reads_verls_overlong = _get(config, "reward.reward_manager.name") == "dapo"
+    if _get(config, f"{_VERLS_OVERLONG}.enable") and not settings.overlong_buffer.enable and not reads_verls_overlong:
         length, factor = (_get(config, f"{_VERLS_OVERLONG}.{key}") for key in ("len", "penalty_factor"))
         yield (
             f"{_VERLS_OVERLONG} is read by verl's reward manager dapo alone; for the same penalty set "

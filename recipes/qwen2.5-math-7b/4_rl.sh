@@ -24,7 +24,7 @@ if [[ $KIND != - ]]; then
         reward.spark.serving="$SERVING"
         reward.spark.verifier.temperature=0.0          # [C] greedy
         reward.spark.verifier.max_prompt_tokens=4096   # [D] problem and solution
-        reward.spark.verifier.max_concurrency=256      # [C] 200 to 500
+        reward.spark.verifier.max_concurrency=512      # [C] up to 500
     )
     if [[ $SERVING == external ]]; then
         serving+=(
