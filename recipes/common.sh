@@ -39,6 +39,10 @@ attention() {
     if [[ $FLASH_ATTN == 0 ]]; then
         # verl's defaults need flash-attn. Without it and without the fused kernels verl 0.9.1 takes log-probabilities
         # token by token in Python.
-        ATTENTION=("+$1.override_config.attn_implementation=sdpa" "$1.use_remove_padding=False" "$1.use_fused_kernels=True")
+        ATTENTION=(
+            "+$1.override_config.attn_implementation=sdpa"
+            "$1.use_remove_padding=False"
+            "$1.use_fused_kernels=True"
+        )
     fi
 }

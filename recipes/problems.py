@@ -3,9 +3,9 @@
     python recipes/problems.py DATASET FILE [--count N] [--skip N] [--references] [--source FILE]
 
 A FILE that ends in .jsonl gets ids and problems, for Stage I; one that ends in .parquet is verl's RL file. Reference
-answers are read and written only where `--references` asks for them. The problems of a data set come in the order of a hash of
-their text, each once: parts with other `--skip` and `--count` are disjoint, and the same in every run. Columns are those
-of the data sets on the hub, also in a local `--source`."""
+answers are read and written only where `--references` asks for them. The problems of a data set come in the order of a
+hash of their text, each once: parts with other `--skip` and `--count` are disjoint, and the same in every run. Columns
+are those of the data sets on the hub, also in a local `--source`."""
 
 import ast
 import json

@@ -15,4 +15,4 @@ if [[ $KIND != - ]]; then
 fi
 policy=$(last_checkpoint "$OUT/rl/$ARM-$SEED")/actor/huggingface
 run verl-spark eval math output="$OUT/math/$ARM-$SEED" 'data.benchmarks=[math500]' \
-    engine.kind=vllm engine.model="$policy" "$@"
+    policy.engine.kind=vllm policy.engine.model="$policy" policy.max_tokens=768 "$@"

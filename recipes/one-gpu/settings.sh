@@ -1,4 +1,4 @@
-# Variables of all stages; each can be set in the environment. All of it is our choice: the paper has no run of this size.
+# Variables of all stages; each can be set in the environment. All of it is ours: the paper has no run of this size.
 
 MODEL=${MODEL:-Qwen/Qwen2.5-1.5B-Instruct}    # every role; Qwen/Qwen2.5-0.5B-Instruct for a GPU of 24 GB
 OUT=${OUT:-outputs/one-gpu}                   # everything is written below it

@@ -6,7 +6,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$HERE/../common.sh"
 source "$HERE/settings.sh"
 
-METHODS=${METHODS:-single,outcome,step}    # [P] single and outcome are free beside step; meta_… and reference take calls
+METHODS=${METHODS:-single,outcome,step}    # [P] the first two are free; meta_… and reference take calls
 PARTS=${PARTS:-verifications,format}       # [D] either, or both
 
 # stage COMMAND [OPTIONS]: of `verl-spark data`, with the config and keys of the part.

@@ -6,7 +6,10 @@ source "$HERE/../common.sh"
 source "$HERE/settings.sh"
 
 RENDEZVOUS=${RENDEZVOUS:-}                 # [D] HOST:PORT of one of several nodes
-CHAT_TEMPLATE=$(<"$HERE/plain.jinja")      # [I] no chat template: problem, blank line, response, end of text
+# [I] No chat template: problem, blank line, response, end of text. The blank before the line breaks keeps Qwen's
+# tokenizer from joining them with a full stop, so that the prompt is the same whether its parts are tokenised apart or
+# together.
+CHAT_TEMPLATE=$(<"$HERE/plain.jinja")
 export CHAT_TEMPLATE
 
 attention model

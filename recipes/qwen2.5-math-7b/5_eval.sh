@@ -11,7 +11,8 @@ read_arm "$HERE/arms.txt"
 
 # engine PREFIX MODEL: ENGINE, a replica of the model on each GPU.
 engine() {
-    ENGINE=("$1.kind=ray" "$1.model=$2" "$1.replicas=$((NODES * GPUS))" "$1.vllm={dtype:bfloat16}")
+    ENGINE=("$1.kind=ray" "$1.model=$2" "$1.replicas=$((NODES * GPUS))" "$1.vllm.dtype=bfloat16")
+    ENGINE+=("$1.max_concurrency=1024" window=1024)
 }
 
 if [[ $PARTS == *verifier* && $KIND != - ]]; then
@@ -24,7 +25,7 @@ if [[ $PARTS == *verifier* && $KIND != - ]]; then
 fi
 if [[ $PARTS == *policy* ]]; then
     policy=$(last_checkpoint "$OUT/rl/$ARM-$SEED")/actor/huggingface
-    engine engine "$policy"
+    engine policy.engine "$policy"
     # [D] the last checkpoint of the budget, never the best one; six benchmarks, greedy and sampled
     run verl-spark eval math output="$OUT/math/$ARM-$SEED" "${ENGINE[@]}" "$@"
 fi

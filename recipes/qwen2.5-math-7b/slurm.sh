@@ -8,7 +8,7 @@
 
 # A stage on all nodes of a Slurm job; OUT has to lie on a file system that they share.
 #     sbatch --nodes=3 recipes/qwen2.5-math-7b/slurm.sh recipes/qwen2.5-math-7b/4_rl.sh [OVERRIDES]
-# Stages 2 and 3, which torchrun starts, run on every node; the others on the first one, with a Ray cluster of all nodes.
+# Stages 2 and 3, which torchrun starts, run on every node; the others on the first, beside a Ray cluster of all nodes.
 set -euo pipefail
 
 PORT=${PORT:-6379}                         # [D] of Ray or of the rendezvous, on the first node

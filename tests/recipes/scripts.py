@@ -1,4 +1,4 @@
-"""Runs the scripts of a recipe dry, and composes and checks each command that they show by the code that would run it."""
+"""Runs the scripts of a recipe dry, and checks each command that they show by the code that would run it."""
 
 import os
 import shlex
@@ -120,4 +120,3 @@ def checked(command: Command) -> Any:
         if command.behind(*words) is not None:
             return function(command)
     raise KeyError(shlex.join(command.words))
-

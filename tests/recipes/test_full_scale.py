@@ -20,9 +20,11 @@ from tests.prm import made
 from tests.recipes.scripts import FULL, ONE_GPU, RECIPES, Command, arms, checked, dry, exists, sft_config
 from verl_spark import reference
 from verl_spark.cli.main import app
-from verl_spark.data.methods import METHODS
 from verl_spark.data.builders import Solved, write_format_sft
+from verl_spark.data.methods import METHODS
+from verl_spark.evaluation.leakage import Benchmark, find_leakage
 from verl_spark.prm.check import check as check_sft
+from verl_spark.runs.problems import ProblemSettings, read_problems
 from verl_spark.settings import SettingsError
 from verl_spark.verification.kinds import Kind
 from verl_spark.verification.policy_format import TAGS
@@ -58,7 +60,10 @@ class TestRl:
         (usual,) = dry(FULL / "4_rl.sh", ARM="process_aware")
         for name, kind, method, *_ in lines:
             (command,) = dry(FULL / "4_rl.sh", ARM=name)
-            words = [word.replace(f"{kind}-{method}-1", "prmcot-step-1").replace(name, "process_aware") for word in command.words]
+            words = [
+                word.replace(f"{kind}-{method}-1", "prmcot-step-1").replace(name, "process_aware")
+                for word in command.words
+            ]
             assert tuple(words) == usual.words
         assert len({line[2] for line in lines} | {"step"}) == len(METHODS)
 
@@ -391,7 +396,6 @@ class TestNames:
 
 
 class TestProblems:
-
     @pytest.fixture
     def skywork(self, tmp_path: Path) -> Path:
         rows = [
@@ -424,6 +428,17 @@ class TestProblems:
         others = [{row["prompt"][0]["content"] for row in pq.read_table(file).to_pylist()} for file in files[1:]]
         assert len(first | others[0] | others[1]) == 20
         assert others[0] == others[2]
+
+    def test_parts_are_files_that_the_next_stages_read(self, skywork: Path, tmp_path: Path) -> None:
+        lines, rows = tmp_path / "a.jsonl", tmp_path / "b.parquet"
+        self.run("skywork", lines, "--count", 5, "--references", "--source", skywork)
+        self.run("skywork", rows, "--count", 5, "--source", skywork)
+        found = list(read_problems(ProblemSettings(path=str(lines))))
+        assert [one.text for one in found] == [
+            one.text for one in read_problems(ProblemSettings(path=str(rows), text_field="prompt"))
+        ]
+        (leak,) = find_leakage(found, [Benchmark.load("rows", rows, "prompt")])
+        assert len(leak.prompt_ids(exact=True)) == 5
 
     def test_references_are_there_only_if_they_are_asked_for(self, skywork: Path, tmp_path: Path) -> None:
         plain, asked, lines = tmp_path / "plain.parquet", tmp_path / "asked.parquet", tmp_path / "lines.jsonl"
