@@ -10,7 +10,10 @@ PACKAGE = Path(__file__).parents[1] / "verl_spark"
 
 KNOWS = {
     "verification": set(),
-    "evaluation": {"verification", "verifier", "settings", "runs", "files", "versions"},
+    "evaluation": {
+        *("verification", "verifier", "settings", "runs", "files", "versions"),
+        *("rewards.rule", "rewards.majority"),
+    },
     "rewards": {"verification"},
     "verifier": {"verification", "settings", "platforms", "files"},
     "runs": {"verification", "verifier", "settings", "files"},

@@ -4,6 +4,8 @@ import json
 
 from verl_spark.evaluation.config import EvalConfig
 from verl_spark.evaluation.items import Item
+from verl_spark.evaluation.policy.benchmarks import BENCHMARKS
+from verl_spark.evaluation.policy.config import MathConfig
 from verl_spark.runs.journal import Sample
 
 
@@ -51,3 +53,32 @@ def engine(url):
 
 def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def math_rows(name, n=3):
+    """Rows of a benchmark's file in the columns that it has; the reference of problem i is i."""
+    keys = {"olympiadbench": "question", "amc23": "question"}
+    rows = [{"id": i, keys.get(name, "problem"): f"What is {i} of {name}?"} for i in range(n)]
+    for i, row in enumerate(rows):
+        if name == "olympiadbench":
+            row |= {"final_answer": [f"${i}$"], "context": None, "solution": ["So it is."]}
+        elif name == "minerva_math":
+            row |= {"solution": f"First \\boxed{{77}}, so \\boxed{{{i}}}.", "answer": ["77\n"], "idx": row.pop("id")}
+        else:
+            row |= {"answer": float(i) if name == "amc23" else str(i)}
+    return rows
+
+
+def write_benchmarks(folder, n=3, names=tuple(BENCHMARKS)):
+    for name in names:
+        write_rows(folder / name / "test.jsonl", math_rows(name, n))
+    return folder
+
+
+def math_config(output, path, url="http://x", /, **changes) -> MathConfig:
+    """A run with few replies over the benchmarks at `path`."""
+    plain = {"output": str(output), "data": {"path": str(path)}, "policy": {"engine": engine(url)}, "checkers": 1}
+    plain["sampled"] = {"n": 2, "n_contest": 4}
+    for key, value in changes.items():
+        plain[key] = {**plain[key], **value} if isinstance(value, dict) and key in plain else value
+    return MathConfig.from_mapping(plain)

@@ -7,10 +7,10 @@
 
 The items may be those of any task."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from verl_spark.evaluation.items import Item
 from verl_spark.evaluation.prediction import Prediction
@@ -35,7 +35,23 @@ class Progress(Asked):
     """What a run has done so far."""
 
     items: int = 0
-    """Seen to: judged now or before, or failed."""
+    """Calls seen to: answered now or before, or failed. Who judges solutions makes one for each item."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What came of some calls."""
+
+    replies: tuple[tuple[Sample, ...] | None, ...]
+    """Of each call, in their order: none if it failed for good, None while it is owed."""
+    progress: Progress
+    cost: Cost
+    """Of all calls in the folder, those of earlier starts included."""
+
+    @property
+    def owed(self) -> int:
+        """Calls whose replies are not all there and may still come."""
+        return self.replies.count(None)
 
 
 @dataclass(frozen=True)
@@ -84,33 +100,68 @@ async def evaluate(
     failed in a way that may pass are owed; one that cannot succeed gives no prediction. Raises `JournalError` while
     another run works in the folder."""
     drawn = sampling or Sampling(verifier.max_tokens)
-    progress = Progress()
 
     def call_of(item: Item) -> Call:
         request = verifier.request(item)
         return make_call(STAGE, n, drawn, seed, lambda: request, request, prompt=verifier.prompt_hash, model=model)
 
-    with Store(folder, [STAGE], write=True) as store:
-        engines = {STAGE: engine} if engine else {}
+    calls = [(f"{item.subset}/{item.id}", call_of(item)) for item in items]
+    done = await ask_all(calls, [STAGE], engine, folder, window, report)
+    pairs = zip(items, done.replies, strict=True)
+    found = tuple(judge(item, verifier, replies) for item, replies in pairs if replies is not None)
+    return Evaluation(found, done.owed, done.progress, done.cost)
+
+
+async def ask_all(
+    calls: Sequence[tuple[str, Call]],
+    stages: Sequence[str],
+    engine: Engine | None,
+    folder: Path,
+    window: int = WINDOW,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Answered:
+    """Asks what is owed of the calls, each with the name of its place, and gives all that is there.
+
+    `stages` are those of the calls. Without an `engine` nothing is asked. Raises `JournalError` while another run works
+    in the folder."""
+    progress = Progress()
+    with Store(folder, stages, write=True) as store:
+        engines = dict.fromkeys(stages, engine) if engine else {}
         asker = Asker(store, engines, engines.keys(), progress, lambda: report(progress))
 
-        async def see_to(item: Item) -> None:
-            await asker.ask(call_of(item), f"{item.subset}/{item.id}")
+        async def see_to(place: str, call: Call) -> None:
+            await asker.ask(call, place)
             progress.items += 1
             report(progress)
 
         async def works() -> AsyncIterator[Coroutine[Any, Any, None]]:
-            for item in items:
-                yield see_to(item)
+            for place, call in calls:
+                yield see_to(place, call)
 
         watch = Stopwatch(folder)
         try:
             await in_window(works(), window, watch.tick)
         finally:
             watch.stop()
-        calls = [(item, call_of(item)) for item in items]
-        found = tuple(judge(item, verifier, store.samples(call)) for item, call in calls if not store.owed(call))
-        return Evaluation(found, len(items) - len(found), progress, paid(store.journals[STAGE]))
+        replies = tuple(None if store.owed(call) else tuple(store.samples(call)) for _, call in calls)
+        return Answered(replies, progress, sum(map(paid, store.journals.values()), Cost()))
+
+
+class _Owing(Protocol):
+    @property
+    def owed(self) -> int: ...
+
+
+_Done = TypeVar("_Done", bound=_Owing)
+
+
+async def with_engine_if_owed(ask: Callable[[Engine | None], Awaitable[_Done]], make: Callable[[], Engine]) -> _Done:
+    """What `ask` comes to. No engine is made, and so no model loaded, unless something is owed without one."""
+    done = await ask(None)
+    if done.owed:
+        async with make() as engine:
+            done = await ask(engine)
+    return done
 
 
 def judge(item: Item, verifier: Verifier, replies: Sequence[Sample]) -> Judgement:

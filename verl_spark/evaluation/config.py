@@ -82,10 +82,15 @@ class JudgeSettings(Node):
             assert self.scorer is not None, "the config refuses it without"
             return TokenScorer(self.scorer)
         assert self.engine is not None, "the config refuses it without"
-        try:
-            return open_engine(self.engine)
-        except ValueError as error:
-            raise SettingsError([f"verifier.engine.{error}"]) from None
+        return open_named(self.engine, "verifier.engine")
+
+
+def open_named(settings: EngineSettings, key: str) -> Engine:
+    """The engine of the settings under `key`. Raises `SettingsError` where a secret is missing."""
+    try:
+        return open_engine(settings)
+    except ValueError as error:
+        raise SettingsError([f"{key}.{error}"]) from None
 
 
 class EvalConfig(RunConfig):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from verl_spark.evaluation.items import Item
+from verl_spark.evaluation.items import Entry
 from verl_spark.evaluation.leakage import Benchmark, find_leakage
 from verl_spark.runs.problems import Problem, ProblemSettings, problem_of
 from verl_spark.runs.rows import BadRow, SourceError, SourceSettings, read_rows
@@ -27,12 +27,12 @@ class Overlap:
     same_text: dict[str, tuple[str, ...]]
     """Ids of the items whose problem stands there word for word."""
 
-    def holds(self, item: Item) -> bool:
+    def holds(self, item: Entry) -> bool:
         """Whether the item overlaps."""
         return item.id in self.overlapping.get(item.subset, ())
 
 
-def find_overlap(items: Sequence[Item], sources: Sequence[str], field: str | None = None) -> Overlap:
+def find_overlap(items: Sequence[Entry], sources: Sequence[str], field: str | None = None) -> Overlap:
     """Items whose problem is in the training data, by the rules of `leakage`.
 
     In rows of `verifier_message`s (Stage I's SFT files) the problem is taken out of the message. Raises `SourceError`

@@ -3,10 +3,10 @@
 Read from the Hugging Face hub or from files, and checked row by row: an item that is not sound would be counted as the
 verifier's error."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import PositiveInt
 
@@ -36,6 +36,33 @@ class ItemSettings(Node):
     the erroneous ones; a higher limit adds to a lower one's. Null is all of them."""
 
 
+class Entry(Protocol):
+    """What an item of any benchmark has."""
+
+    @property
+    def id(self) -> str:
+        """Unique within its subset."""
+        ...
+
+    @property
+    def problem(self) -> str:
+        """The problem's text."""
+        ...
+
+    @property
+    def subset(self) -> str:
+        """What it is scored with."""
+        ...
+
+    @property
+    def content(self) -> Sequence[object]:
+        """All that is measured by it, as plain values."""
+        ...
+
+
+AnyItem = TypeVar("AnyItem", bound=Entry)
+
+
 @dataclass(frozen=True)
 class Item:
     """A solution in steps."""
@@ -57,49 +84,65 @@ class Item:
         """Whether a step is wrong."""
         return self.label >= 0
 
+    @property
+    def content(self) -> Sequence[object]:
+        """Ids, texts and label."""
+        return [self.subset, self.id, self.problem, self.steps, self.label]
+
 
 @dataclass(frozen=True)
-class Items:
+class Items(Generic[AnyItem]):
     """Items with what identifies them."""
 
-    items: tuple[Item, ...]
+    items: tuple[AnyItem, ...]
     files: Mapping[str, str]
     """SHA-256 of each file by its path; empty for the hub."""
 
     @property
     def content_hash(self) -> str:
         """SHA-256 of ids, texts and labels in their order, whatever kind of file held them."""
-        return digest([[item.subset, item.id, item.problem, item.steps, item.label] for item in self.items])
+        return digest([item.content for item in self.items])
 
 
 class ItemsError(ValueError):
     """Rows that are no items; the message names each with its file, row and field."""
 
 
-def read_items(settings: ItemSettings) -> Items:
+def read_items(settings: ItemSettings) -> Items[Item]:
     """The items of all subsets. Raises `SourceError` for what cannot be read at all, `ItemsError` for unsound rows."""
-    items: list[Item] = []
+    return read_subsets(list(_sources(settings)), _COLUMNS, item_of, settings.limit)
+
+
+def read_subsets(
+    sources: Sequence[tuple[str, SourceSettings]],
+    columns: Sequence[str],
+    make: Callable[[Row, str], AnyItem | str],
+    limit: int | None = None,
+) -> Items[AnyItem]:
+    """The items of named sources: `make` gives that of a row and its subset, or says what is wrong with the row.
+
+    With `limit` so many of each subset, spread by a hash of their ids. Raises as `read_items` does."""
+    items: list[AnyItem] = []
     faults: list[str] = []
-    sources = list(_sources(settings))
     for name, source in sources:
         seen: set[str] = set()
         before = len(items) + len(faults)
-        for row in read_rows(source, _COLUMNS):
-            found = item_of(row, name) if isinstance(row, Row) else f"{row.place}: {row.reason}"
-            if isinstance(found, Item) and found.id in seen:
+        for row in read_rows(source, columns):
+            found = make(row, name) if isinstance(row, Row) else f"{row.place}: {row.reason}"
+            if not isinstance(found, str) and found.id in seen:
                 found = f"{row.place}: id: {found.id!r} was there before; ids are unique within a subset"
-            if isinstance(found, Item):
+            if isinstance(found, str):
+                faults.append(found)
+            else:
                 seen.add(found.id)
                 items.append(found)
-            else:
-                faults.append(found)
         if len(items) + len(faults) == before:
             faults.append(f"{source.path}: no rows; the subset {name} would have no score")
     if faults:
         more = [f"and {len(faults) - _NAMED} more"] if len(faults) > _NAMED else []
         raise ItemsError("\n".join(["these rows are no items; mend or remove them:", *faults[:_NAMED], *more]))
-    if settings.limit is not None:
-        items = _spread(items, settings.limit)
+    if limit is not None:
+        items = _spread(items, limit)
     paths = [source.path for _, source in sources if Path(source.path).is_file()]
     return Items(tuple(items), {path: file_hash(Path(path)) for path in paths})
 
@@ -126,7 +169,7 @@ def item_of(row: Row, subset: str) -> Item | str:
     return Item(str(name), problem, tuple(steps), label, subset, correct)
 
 
-def _spread(items: Sequence[Item], limit: int) -> list[Item]:
+def _spread(items: Sequence[AnyItem], limit: int) -> list[AnyItem]:
     """The `limit` items of each subset whose ids have the lowest hashes, in their order."""
     ranked: dict[str, list[str]] = {}
     for item in items:

@@ -8,6 +8,7 @@ import concurrent.futures
 import logging
 import multiprocessing
 from collections.abc import Sequence
+from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -17,6 +18,7 @@ _UNFINISHED = (TimeoutError, asyncio.TimeoutError, concurrent.futures.TimeoutErr
 
 DEADLINE_S = 20.0
 """For one answer; parsing and comparing takes milliseconds unless it takes for ever. Covers the child's start."""
+_SMALL = 5e-6  # of a number below 1: what rounding to six digits may change
 
 
 def _equal(response: str, reference: str) -> bool:
@@ -24,7 +26,18 @@ def _equal(response: str, reference: str) -> bool:
 
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its own time-out is off; ours is on
     gold = parse(f"\\boxed{{{reference}}}", parsing_timeout=None)
-    return bool(verify(gold, parse(response, parsing_timeout=None), timeout_seconds=None))
+    found = parse(response, parsing_timeout=None)
+    return bool(verify(gold, found, timeout_seconds=None)) and not _differ_small(gold, found)
+
+
+def _differ_small(gold: Sequence[Any], found: Sequence[Any]) -> bool:
+    """Whether these are different numbers near 0, of which math-verify holds any two equal; `gold` and `found` are what
+    it has read."""
+    try:
+        one, other = complex(gold[0]), complex(found[0])
+    except (IndexError, TypeError, ValueError, OverflowError):  # nothing read, or no number in the range of floats
+        return False
+    return 0 < abs(one) < 1 and abs(one - other) > _SMALL * abs(one)
 
 
 class AnswerChecker:

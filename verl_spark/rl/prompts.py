@@ -15,6 +15,7 @@ from verl_spark.rewards.chance import Place
 from verl_spark.rewards.designs import Basis
 from verl_spark.settings import SparkSettings
 from verl_spark.verification.policy_format import get_policy_format
+from verl_spark.verification.prompts import policy_message
 
 _PROBLEM, _VALIDATION, _PROBE = "spark_problem", "spark_validation", "spark_probe"
 
@@ -117,8 +118,7 @@ class PromptPreparer:
                     f"out of one of the two: {problem[:80]!r}"
                 )
             self._check_basis(row, extra, problem)
-        if self.instruction:
-            last["content"] = f"{last['content']}\n\n{self.instruction}"
+        last["content"] = policy_message(last["content"], self.instruction)
         note = {_PROBLEM: problem, _VALIDATION: self.validation, _PROBE: probe}
         return {**row, "raw_prompt": messages, "extra_info": {**extra, **note}}
 

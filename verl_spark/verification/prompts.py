@@ -109,8 +109,14 @@ def critic_message(problem: str, paragraphs: Sequence[str]) -> str:
     return _template("critic").render(problem=problem, paragraphs=paragraphs)
 
 
+def policy_message(problem: str, instruction: str) -> str:
+    """User turn for a policy: the problem, and an instruction behind it if there is one, a blank line between them."""
+    return f"{problem}\n\n{instruction}" if instruction else problem
+
+
 def policy_instruction(name: str) -> str:
-    """Text that asks the policy for its format; `name` is that of a policy format such as "tags".
+    """Text that asks the policy for its format; `name` is that of a policy format such as "tags", or `boxed`, which
+    asks for nothing but a box.
 
     Raises ValueError, with the names there are, for a format without an instruction."""
     return _template(f"policy_{name}").render()
