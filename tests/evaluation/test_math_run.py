@@ -35,6 +35,9 @@ HOSTILE = [
 ]
 
 
+ENDLESS = "\\boxed{9^{9^{9^{9^{9}}}}}"
+
+
 class Guesser(MockServer):
     """Guesses a number below 3 for every sample; `texts` are replied in turn before that."""
 
@@ -139,20 +142,17 @@ async def test_more_replies_are_drawn_later_and_none_is_drawn_again(folder, tmp_
 
 
 async def test_hostile_replies_are_wrong_and_hurt_nothing(folder, tmp_path):
-    only = {"benchmarks": ["amc23", "olympiadbench"], "path": str(folder)}
-    texts = [*HOSTILE, *["\\boxed{9^{9^{9^{9^{9}}}}}"] * 2]
-    async with guessing(texts=texts * 3) as (_, url):
-        made = math_config(tmp_path / "out", folder, url, data=only)
-        found = await measure(made)
-    replies = [reply for item in lines(made.output / "items.jsonl") for reply in [item["greedy"], *item["sampled"]]]
+    only = {"benchmarks": ["amc23"], "path": str(folder), "limit": 1}
+    async with guessing(texts=[*HOSTILE, ENDLESS]) as (_, url):
+        made = math_config(tmp_path / "out", folder, url, data=only, sampled={"n_contest": 10})
+        found = (await measure(made)).score.benchmarks["amc23"]
+    (item,) = lines(made.output / "items.jsonl")
+    replies = [item["greedy"], *item["sampled"]]
     hostile = [reply for reply in replies if "It is" not in reply["text"]]
-    assert len(replies) == 24
-    assert {reply["correct"] for reply in hostile} == {False, None}
-    assert {reply["answer"] for reply in replies if reply["correct"] is None} == {"9^{9^{9^{9^{9}}}}"}
-    undecided = sum(
-        one.greedy_faults["undecided"] + one.sampled_faults["undecided"] for one in found.score.benchmarks.values()
-    )
-    assert undecided == sum(reply["correct"] is None for reply in replies) > 0
+    assert sorted(reply["text"] for reply in hostile) == sorted([*HOSTILE, ENDLESS])
+    assert all(reply["correct"] is (None if reply["text"] == ENDLESS else False) for reply in hostile)
+    assert found.greedy_faults["undecided"] + found.sampled_faults["undecided"] == 1
+    assert found.greedy_faults["no_answer"] + found.sampled_faults["no_answer"] == 4
 
 
 async def test_what_cannot_be_asked_and_what_was_cut_is_counted(folder, tmp_path):
@@ -256,22 +256,25 @@ async def test_runs_side_by_side(folder, tmp_path):
     )
     result = command("compare", *(tmp_path / name for name in names))
     assert result.exit_code == 0, result.output
-    assert result.output.count("(3 problems left out)") == 2  # one of aime25 on either side, one of amc23
-    assert "SPARK PRM-CoT 7B" in result.output
-    assert "one seed, no intervals" in result.output
+    greedy, sampled = result.output.split("sampled, avg@k")
+    assert "SPARK PRM-CoT 7B" in greedy
+    assert "one seed, no intervals" in greedy
+    assert "SPARK" not in sampled
+    (row,) = (line for line in greedy.splitlines() if line.strip().startswith("second - first"))
+    assert row.split()[-1] == "3"  # one of aime25 on either side, one of amc23
     first, second = ({(i["benchmark"], i["id"]): i for i in lines(tmp_path / n / "items.jsonl")} for n in names)
-    both = [key for key in first if key[0] == "aime25" and key[1] != "2"]
+    both = [("aime25", "0"), ("aime25", "1")]
     gain = sum(second[key]["greedy"]["correct"] - first[key]["greedy"]["correct"] for key in both) / 2
-    (row,) = (
-        line
-        for line in result.output.splitlines()
-        if "problems left out" in line and line in greedy_part(result.output)
-    )
-    assert f"{100 * gain:+.1f} %" in row
+    assert f"{100 * gain:+.1f} %" == " ".join(row.replace("]", "]|").split("|")[2].split()[:2])
 
 
-def greedy_part(output):
-    return output.partition("sampled, avg@k")[0]
+async def test_folders_of_one_name_are_told_apart(folder, tmp_path):
+    only = {"benchmarks": ["aime24"], "path": str(folder)}
+    for name in ("a", "b"):
+        async with guessing() as (_, url):
+            await measure(math_config(tmp_path / name / "out", folder, url, data=only))
+    output = command("compare", tmp_path / "a" / "out", tmp_path / "b" / "out").output
+    assert str(tmp_path / "b" / "out") in "".join(output.split())
 
 
 @pytest.mark.parametrize(

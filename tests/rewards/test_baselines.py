@@ -113,6 +113,22 @@ def test_many_answers_are_compared_at_once_in_their_order():
         checker.close()
 
 
+def test_small_numbers_are_not_all_the_same():
+    small = "1.325 \\times 10^{-27}"
+    equal = [
+        ("1.3250 \\times 10^{-27}", small),
+        ("\\frac{1}{3}", "0.333333"),
+        ("0.333333", "\\frac{1}{3}"),
+        ("0", "0.0"),
+    ]
+    other = [("2 \\times 10^{-27}", small), ("5 \\times 10^{-30}", small), ("0", small), ("0.00006721", "0.0000672")]
+    checker = AnswerChecker()
+    try:
+        assert checker.compare_all([*equal, *other]) == [True] * 4 + [False] * 4
+    finally:
+        checker.close()
+
+
 # ---- the overlong penalty
 
 

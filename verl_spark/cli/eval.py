@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +25,6 @@ from verl_spark.evaluation.policy.benchmarks import BENCHMARKS
 from verl_spark.evaluation.policy.config import MathConfig
 from verl_spark.evaluation.prediction import FAULTS
 from verl_spark.evaluation.results import RESULT_FILE
-from verl_spark.evaluation.statistics import Estimate
 from verl_spark.runs.config import RunConfig
 
 app = typer.Typer(no_args_is_help=True, help="Measuring verifiers and policies.")
@@ -94,30 +93,29 @@ def compare(
 ) -> None:
     """Runs of `math` side by side, with paired differences, and the paper's Table 1."""
     with refusals():
-        runs = [comparison.read_run(folder) for folder in folders]
-    for measure in comparison.MEASURES:
-        if not all(run.values[measure] for run in runs):
-            continue
-        title = {"greedy": "greedy, pass@1", "sampled": "sampled, avg@k"}[measure]
-        columns = {name: benchmark.title for name, benchmark in BENCHMARKS.items()} | {comparison.MEAN: "mean"}
-        table = Table("", *columns.values(), title=title, box=None)
-        for run in runs:
-            cells = comparison.own(run, measure).cells
-            table.add_row(escape(run.name), *(percent(cells.get(name)) for name in columns))
-        for run in runs[1:]:
-            row = comparison.difference(runs[0], run, measure)
-            left_out = f" ({row.left_out} problems left out)" if row.left_out else ""
-            table.add_row(
-                f"{escape(run.name)} less {escape(runs[0].name)}{left_out}",
-                *(_signed(row.cells.get(name)) for name in columns),
-            )
-        if measure == "greedy":
-            source, models = comparison.paper_table()
-            for model, figures in models.items():
-                cells_ = (f"{figures[name]:.1f} %" if name in figures else "" for name in columns)
-                table.add_row(f"paper: {model}", *cells_)
-            table.caption = f"paper: {source}"
-        Console().print(table)
+        runs = comparison.read_runs(folders)
+    _compare(runs, "greedy", "greedy, pass@1")
+    _compare(runs, "sampled", "sampled, avg@k")
+
+
+def _compare(runs: Sequence[comparison.Run], measure: comparison.Measure, title: str) -> None:
+    if not all(run.values[measure] for run in runs):
+        return
+    columns = {name: benchmark.title for name, benchmark in BENCHMARKS.items()} | {comparison.MEAN: "mean"}
+    table = Table("", *columns.values(), "left out", title=title, box=None)
+    for run in runs:
+        cells = comparison.own(run, measure)
+        table.add_row(escape(run.name), *(percent(cells.get(name)) for name in columns))
+    for run in runs[1:]:
+        cells, left_out = comparison.difference(runs[0], run, measure)
+        signed = (cells[name].percent(signed=True) if name in cells else "" for name in columns)
+        table.add_row(escape(f"{run.name} - {runs[0].name}"), *signed, str(left_out))
+    if measure == "greedy":
+        source, models = comparison.paper_table()
+        for model, figures in models.items():
+            table.add_row(model, *(f"{figures[name]:.1f} %" if name in figures else "" for name in columns))
+        table.caption = f"The last {len(models)} rows: {source}."
+    Console().print(table)
 
 
 @app.command()
@@ -187,7 +185,3 @@ def _show_policy(score: metric.Score, title: str) -> None:
             counts = (str(one.sampled_faults[fault]) for fault in metric.FAULTS)
             faults.add_row(f"{title}, sampled", *counts, str(one.ties))
     Console().print(faults)
-
-
-def _signed(value: Estimate | None) -> str:
-    return "" if value is None else value.percent(signed=True)

@@ -3,7 +3,7 @@
 Differences are paired: over the problems that both runs have, so that what differs between problems does not count."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -32,18 +32,15 @@ class Run:
     """Of each problem by benchmark. A benchmark without sampled replies has no such values."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """A run, or the difference of two."""
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """The runs that wrote the folders, called by their last names where these differ.
 
-    cells: Mapping[str, Estimate]
-    """By benchmark, and `MEAN` where all six are there."""
-    left_out: int = 0
-    """Problems that only one of the two has."""
+    Raises `SettingsError` for a folder without a finished run."""
+    several = len({folder.name for folder in folders}) < len(folders)
+    return [_read(folder, str(folder) if several else folder.name) for folder in folders]
 
 
-def read_run(folder: Path) -> Run:
-    """The run that wrote a folder. Raises `SettingsError` for a folder without a finished one."""
+def _read(folder: Path, name: str) -> Run:
     if not (folder / RESULT_FILE).is_file():
         raise SettingsError(
             [f"{folder}: no {RESULT_FILE}, so no finished run; start `verl-spark eval math` there again"]
@@ -63,17 +60,17 @@ def read_run(folder: Path) -> Run:
         raise SettingsError(
             [f"{folder / ITEMS_FILE}: not what `verl-spark eval math` writes ({type(error).__name__}: {error})"]
         ) from None
-    return Run(str(folder), found)
+    return Run(name, found)
 
 
-def own(run: Run, measure: Measure, seed: int = 0) -> Row:
-    """A run's own scores."""
+def own(run: Run, measure: Measure, seed: int = 0) -> Mapping[str, Estimate]:
+    """A run's own scores by benchmark, and `MEAN` where all six are there."""
     values = {name: list(each.values()) for name, each in run.values[measure].items()}
-    return _row({name: estimate(each, seed) for name, each in values.items()}, mean_of_six(values, seed))
+    return _with_mean({name: estimate(each, seed) for name, each in values.items()}, mean_of_six(values, seed))
 
 
-def difference(first: Run, other: Run, measure: Measure, seed: int = 0) -> Row:
-    """What `other` has more than `first`, over the problems of both."""
+def difference(first: Run, other: Run, measure: Measure, seed: int = 0) -> tuple[Mapping[str, Estimate], int]:
+    """What `other` has more than `first`, as `own` gives it, and the number of problems that only one of them has."""
     cells, pairs, left_out = {}, {}, 0
     for name in BENCHMARKS:
         before, after = (run.values[measure].get(name, {}) for run in (first, other))
@@ -82,11 +79,11 @@ def difference(first: Run, other: Run, measure: Measure, seed: int = 0) -> Row:
         if shared:
             pairs[name] = [after[key] - before[key] for key in shared]
             cells[name] = paired_difference([before[key] for key in shared], [after[key] for key in shared], seed)
-    return _row(cells, mean_of_six(pairs, seed), left_out)
+    return _with_mean(cells, mean_of_six(pairs, seed)), left_out
 
 
-def _row(cells: Mapping[str, Estimate], mean: Estimate | None, left_out: int = 0) -> Row:
-    return Row({**cells, **({MEAN: mean} if mean else {})}, left_out)
+def _with_mean(cells: Mapping[str, Estimate], mean: Estimate | None) -> Mapping[str, Estimate]:
+    return {**cells, **({MEAN: mean} if mean else {})}
 
 
 def paper_table() -> tuple[str, Mapping[str, Mapping[str, float]]]:
