@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from verl_spark.data.card import CARD_FILE, COST_FILE
-from verl_spark.evaluation.run import RESULT_FILE
+from verl_spark.evaluation.results import RESULT_FILE
 from verl_spark.report.reading import is_kept
 from verl_spark.rl.dump import RUN_FILE
 from verl_spark.runs.rows import SourceError

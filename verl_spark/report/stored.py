@@ -9,7 +9,7 @@ from typing import Any
 from verl_spark.data.card import CARD_FILE, COST_FILE
 from verl_spark.data.quality import QUALITY_FILE
 from verl_spark.evaluation.prediction import FAULTS
-from verl_spark.evaluation.run import RESULT_FILE
+from verl_spark.evaluation.results import RESULT_FILE
 from verl_spark.evaluation.statistics import Estimate
 from verl_spark.report.tables import Cell, Column, Table, measured, number, share, text
 from verl_spark.runs.rows import SourceError
