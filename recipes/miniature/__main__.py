@@ -1,0 +1,59 @@
+"""The study with one command, as far as it is not done yet.
+
+python -m recipes.miniature [--quick] [--only NAME ...] [--seed N ...] [--tables]
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from examples.tiny_models import DEFAULT_CACHE
+from recipes.miniature.config import HERE, StudyConfig
+from recipes.miniature.questions import write_study
+from recipes.miniature.runs import Runner
+from verl_spark.platforms.cpu.overrides import environment
+
+console = Console()
+
+
+def main(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small form: two questions, the core arms, one seed.")
+    ] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Runs to do: labels, prm, arm, or the name of one.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Seeds to do; all unless given.")] = None,
+    tables: Annotated[bool, typer.Option("--tables", help="Do no run, write the tables of those there are.")] = False,
+    folder: Annotated[Path, typer.Option(help="Everything that is made goes here.")] = Path("outputs/miniature"),
+    results: Annotated[Path | None, typer.Option(help="The small result files.")] = None,
+    cache: Annotated[Path, typer.Option(help="Where the tiny models are kept.")] = DEFAULT_CACHE,
+) -> None:
+    """Do the runs that have no result yet, and write the tables of all results."""
+    config = StudyConfig.load(quick)
+    folder = (folder / "quick" if quick else folder).resolve()
+    results = (results or (folder / "results" if quick else HERE / "results" / config.task)).resolve()
+    if not tables:
+        os.environ.update(environment())  # for the engines, which are processes of their own
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what it runs, as Ctrl-C does
+        with Runner(config, folder, results, cache.resolve(), console.print) as runner:
+            wanted = [
+                run
+                for run in config.runs()
+                if (not only or {run.what, run.name} & set(only))
+                and (not seed or run.seed in seed)
+                and runner.owed(run)
+            ]
+            for number, run in enumerate(wanted, 1):
+                start = time.monotonic()
+                console.rule(f"{number} of {len(wanted)}: {run.what} {run.name}, seed {run.seed}")
+                runner.run(run)
+                console.print(f"{run.file}: {time.monotonic() - start:.0f} s")
+    console.print(f"tables: {write_study(config, results)}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,462 @@
+"""The study's questions, answered from the result files: tables, and a word on every claim by the rule of README.md."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from verl_spark.report.result import RunResult
+
+from recipes.miniature.config import StudyConfig
+from recipes.miniature.pictures import draw
+from recipes.miniature.results import Label, Labels, Measured, Verdict, check
+from recipes.miniature.runs import STUDY_KEY
+from verl_spark.evaluation.metric import f1
+from verl_spark.evaluation.statistics import Estimate, FloatArray, Stratum, estimate_over_seeds
+from verl_spark.files import replacing
+from verl_spark.verification.kinds import Kind
+
+STUDY_FILE = "study.json"
+Cell = str | float | Estimate | None
+Values = Mapping[str, Sequence[tuple[int, float]]]
+"""Problem to its values, each with the mean to which it belongs."""
+Combine = Callable[[FloatArray], FloatArray]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All results there are, by seed."""
+
+    labels: dict[int, Labels]
+    measured: dict[str, dict[int, Measured]]
+    """By data and kind, `step-prm_cot`."""
+    arms: dict[str, dict[int, RunResult]]
+
+    @classmethod
+    def read(cls, config: StudyConfig, folder: Path) -> "Results":
+        """Those of the study's runs that are done. Raises `StaleResult` for one that was made with other sizes."""
+        found = cls({}, defaultdict(dict), defaultdict(dict))
+        for run in config.runs():
+            path = folder / run.file
+            if not path.exists():
+                continue
+            if run.what == "arm":
+                arm = RunResult.read(path)
+                check(path, arm.settings[STUDY_KEY], config, run)
+                found.arms[run.name][run.seed] = arm
+                continue
+            result = Labels.read(path) if run.what == "labels" else Measured.read(path)
+            check(path, result.sizes, config, run)
+            if isinstance(result, Labels):
+                found.labels[run.seed] = result
+            else:
+                found.measured[run.name][run.seed] = result
+        return found
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A comparison whose outcome was written down before the runs: `better` less `worse` is above 0."""
+
+    question: str
+    better: str
+    worse: str
+    paper: str
+    """What the paper has for it."""
+
+
+CLAIMS = (
+    Claim("a", "outcome", "single", "consistency of N verifications beats a single one; no numbers"),
+    Claim("a", "step", "single", "as before"),
+    Claim("a", "step", "outcome", "step-level is the best; no numbers for labels"),
+    Claim("a", "meta_single", "single", "a critique improves a verification; no numbers"),
+    Claim("a", "meta_step", "step", "not reported"),
+    Claim("a", "step", "reference", "ProcessBench F1 67.5 (PRM) against 66.4, one seed"),
+    Claim("b", "outcome-prm_cot", "single-prm_cot", "no numbers"),
+    Claim("b", "step-prm_cot", "single-prm_cot", "no numbers"),
+    Claim("b", "step-prm_cot", "single_at_cost-prm_cot", "not compared at equal cost"),
+    Claim("b", "step-prm_cot", "outcome-prm_cot", "no numbers"),
+    Claim("b", "step-prm_cot", "reference-prm_cot", "F1 65.7 against 66.4, one seed"),
+    Claim("b", "step-prm", "step-prm_cot", "F1 67.5 against 65.7, one seed"),
+    Claim("c", "prm_cot", "rlvr", "mean of six benchmarks 47.4 against 43.9, one seed"),
+    Claim("c", "prm_cot", "random", "a random reward brings no gain"),
+    Claim("c", "prm_cot", "format", "not compared"),
+    Claim("c", "prm_cot", "majority", "not reported"),
+    Claim("c", "prm_cot", "prm", "step 300: 41.1 against 34.0, one seed"),
+    Claim("c", "prm_cot", "orm", "step 300: 41.1 against 33.5, one seed"),
+    Claim("d", "selective", "prm_cot", "step 300: 44.0 against 41.1, one seed"),
+    Claim("d", "selective_half", "prm_cot", "not reported"),
+    Claim("d", "global_step", "prm_cot", "not reported"),
+    Claim("d", "step_augmented", "prm_cot", "not reported; steps are inflated"),
+    Claim("d", "step_average", "prm_cot", "not compared"),
+    Claim("e", "gate", "no_gate", "without the gate solutions are appended, and accuracy falls"),
+)
+"""The metric of each is that of its question's table: balanced accuracy of verdicts, F1, gain in accuracy."""
+
+
+def outcome(difference: Estimate) -> str:
+    """The rule: a claim holds if the 95 % interval of the difference lies above 0, and fails if it lies below."""
+    if not difference.excludes_zero:
+        return "open"
+    return "holds" if difference.low > 0 else "FAILED"
+
+
+# --- from items to means ----------------------------------------------------------------------------------------------
+
+
+class Measure(NamedTuple):
+    """A number that is made of some of the means."""
+
+    means: tuple[int, ...]
+    combine: Combine
+    """From these means, of shape (draws, means), to the number."""
+
+
+PLAIN = tuple(Measure((place,), lambda means: means[:, 0]) for place in range(4))
+"""A mean itself."""
+BALANCED = Measure((0, 1), lambda means: means.mean(axis=1))
+F1 = Measure((0, 1), lambda means: f1(means[:, 0], means[:, 1]))
+
+
+def stratum(values: Values, means: Sequence[int]) -> Stratum:
+    """Sums and counts of each problem; problems without any value count in no mean, but are drawn."""
+    sums, counts = np.zeros((len(values), len(means))), np.zeros((len(values), len(means)))
+    places = {mean: place for place, mean in enumerate(means)}
+    for row, found in enumerate(values.values()):
+        for mean, value in found:
+            if mean in places:
+                sums[row, places[mean]] += value
+                counts[row, places[mean]] += 1
+    return Stratum(sums, counts)
+
+
+def label_values(kept: Sequence[Label]) -> dict[str, list[tuple[int, float]]]:
+    """True verdicts on right (mean 0) and wrong solutions (1), true marks of right (2) and wrong steps (3)."""
+    found: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for label in kept:
+        found[label.problem].append((int(not label.right), label.verdict == label.right))
+        for truth, mark in zip(label.steps, label.marks, strict=True):
+            found[label.problem].append((2 + (truth == "0"), truth == mark))
+    return found
+
+
+def verdict_values(verdicts: Sequence[Verdict]) -> dict[str, list[tuple[int, float]]]:
+    """Hits on erroneous (mean 0) and correct items (1), true verdicts on right (2) and wrong ones (3)."""
+    found: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for one in verdicts:
+        found[one.problem].append((int(not one.erroneous), one.hit))
+        found[one.problem].append((2 + (not one.right), one.verdict is one.right))
+    return found
+
+
+def gain_values(arm: RunResult) -> dict[str, list[tuple[int, float]]]:
+    """Accuracy after training less accuracy before it, problem by problem (mean 0)."""
+    before, after = arm.evaluations[min(arm.evaluations)], arm.evaluations[max(arm.evaluations)]
+    assert before.keys() == after.keys()
+    return {item: [(0, float(np.mean(after[item]) - np.mean(before[item])))] for item in before}
+
+
+def over_seeds(values: Sequence[Values], measure: Measure) -> Estimate | None:
+    """The mean over these seeds; None without a seed, or where one has no value for some mean."""
+    strata = [[stratum(one, measure.means)] for one in values]
+    if not strata or any((one.counts.sum(axis=0) == 0).any() for (one,) in strata):
+        return None
+    return estimate_over_seeds(strata, measure.combine)
+
+
+def difference(results: Results, claim: Claim) -> Estimate | None:
+    """`better` less `worse` over the seeds that have both, problem by problem; None without such a seed."""
+    measures: dict[str, tuple[Callable[[Results, str], dict[int, Values]], Measure]] = {
+        "a": (_labels, BALANCED),
+        "b": (_verdicts, F1),
+    }
+    get, measure = measures.get(claim.question, (_gains, PLAIN[0]))
+    better, worse = get(results, claim.better), get(results, claim.worse)
+    both = [_beside(better[seed], worse[seed]) for seed in sorted(better.keys() & worse.keys())]
+    count = len(measure.means)
+    less = Measure(
+        (*measure.means, *(mean + _WORSE for mean in measure.means)),
+        lambda means: measure.combine(means[:, :count]) - measure.combine(means[:, count:]),
+    )
+    return over_seeds(both, less)
+
+
+_WORSE = 100
+"""What the means of the worse are moved by, beside those of the better."""
+
+
+def _beside(better: Values, worse: Values) -> Values:
+    names = dict.fromkeys([*better, *worse])
+    moved = {name: [(mean + _WORSE, value) for mean, value in found] for name, found in worse.items()}
+    return {name: [*better.get(name, ()), *moved.get(name, ())] for name in names}
+
+
+def _labels(results: Results, method: str) -> dict[int, Values]:
+    found = {seed: one.labels.get(method, ()) for seed, one in results.labels.items()}
+    return {seed: label_values(kept) for seed, kept in found.items() if kept}
+
+
+def _verdicts(results: Results, name: str) -> dict[int, Values]:
+    return {seed: verdict_values(one.verdicts) for seed, one in results.measured.get(name, {}).items()}
+
+
+def _gains(results: Results, name: str) -> dict[int, Values]:
+    return {seed: gain_values(one) for seed, one in results.arms.get(name, {}).items()}
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of `study.json`."""
+
+    id: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    text: str = ""
+    note: str = ""
+
+
+def labels_table(results: Results) -> Table:
+    """Question (a)."""
+    rows: list[tuple[Cell, ...]] = []
+    seeds = list(results.labels.values())
+    for method in dict.fromkeys(name for one in seeds for name in one.labels):
+        values = list(_labels(results, method).values())
+        kept = sum(len(one.labels[method]) for one in seeds)
+        costs = [one.cost[method] for one in seeds]
+        cells = [over_seeds(values, place) for place in PLAIN]
+        both = over_seeds(values, BALANCED)
+        each = [sum(cost[key] for cost in costs) / max(1, sum(cost["kept"] for cost in costs)) for key in _COSTS]
+        rows.append((method, both, *cells, len(seeds), kept, *each))
+    columns = ("method", "verdict, balanced", "verdict, right", "verdict, wrong", "mark, right", "mark, wrong", "seeds")
+    return Table(
+        "a",
+        "(a) How right are the labels",
+        (*columns, "kept", "calls an example", "generated tokens", "engine seconds"),
+        tuple(rows),
+        note="Share of true labels on what is in truth right or wrong; balanced is the mean of both. The cost has the "
+        "solutions in it.",
+    )
+
+
+_COSTS = ("calls", "completion_tokens", "engine_seconds")
+
+
+def models_table(results: Results) -> Table:
+    """Question (b)."""
+    rows: list[tuple[Cell, ...]] = []
+    for name, seeds in results.measured.items():
+        data, kind = name.split("-")
+        values = list(_verdicts(results, name).values())
+        locates = Kind(kind) is not Kind.ORM
+        unread = [one.fault is not None for found in seeds.values() for one in found.verdicts]
+        cells = [over_seeds(values, place) for place in PLAIN]
+        rows.append(
+            (
+                *(data, kind),
+                over_seeds(values, F1) if locates else None,
+                *(cells[:2] if locates else (None, None)),
+                *cells[2:],
+                sum(unread) / len(unread),
+                len(seeds),
+                round(float(np.mean([found.rows for found in seeds.values()]))),
+                float(np.mean([found.training_seconds for found in seeds.values()])),
+            )
+        )
+    columns = ("data", "kind", "F1", "erroneous", "correct", "verdict, right", "verdict, wrong", "unread", "seeds")
+    return Table(
+        "b",
+        "(b) Reward models: how well the first error is found",
+        (*columns, "rows", "training seconds"),
+        tuple(rows),
+        note="As ProcessBench measures; an unread verification is wrong there. An ORM names no step.",
+    )
+
+
+def arms_table(results: Results, names: Sequence[str], id: str, title: str, note: str = "") -> Table:
+    """Questions (c) and (d)."""
+    rows: list[tuple[Cell, ...]] = []
+    for name in names:
+        if not (seeds := results.arms.get(name)):
+            continue
+        gains = _gains(results, name)
+        accuracy = [
+            {item: [(0, float(np.mean(found)))] for item, found in one.evaluations[max(one.evaluations)].items()}
+            for one in seeds.values()
+        ]
+        each = ", ".join(f"{100 * gain:+.1f}" for gain in _each(gains))
+        missing, rollouts = (_sum(seeds.values(), key) for key in ("spark/missing", "spark/rollouts"))
+        rows.append(
+            (
+                name,
+                over_seeds(list(gains.values()), PLAIN[0]),
+                each,
+                over_seeds(accuracy, PLAIN[0]),
+                _of_steps(seeds.values(), "truth/verdict", 0),
+                _of_steps(seeds.values(), "truth/verdict", -1),
+                missing / rollouts if rollouts else None,
+                len(seeds),
+            )
+        )
+    columns = ("arm", "gain", "of each seed", "accuracy after", "verdicts true, first step", "last step")
+    return Table(id, title, (*columns, "missing", "seeds"), tuple(rows), note=note)
+
+
+def hacking_table(results: Results) -> Table:
+    """Question (e)."""
+    rows: list[tuple[Cell, ...]] = []
+    for name in ("gate", "no_gate"):
+        if seeds := results.arms.get(name):
+            ends = [
+                _of_steps(seeds.values(), key, place)
+                for key in ("truth/appended", "truth/reward_appended", "truth/reward_other")
+                for place in (0, -1)
+            ]
+            gains = over_seeds(list(_gains(results, name).values()), PLAIN[0])
+            rows.append((name, *ends, gains, len(seeds)))
+    columns = ("arm", "appended, first step", "last step", "reward of appended, first", "last")
+    return Table(
+        "e",
+        "(e) Solution appending, with the format gate and without",
+        (*columns, "reward of others, first", "last", "gain", "seeds"),
+        tuple(rows),
+        text="A policy that has learned to put a second, solved problem behind a share of its answers.",
+    )
+
+
+def cost_table(results: Results) -> Table:
+    """Question (f)."""
+    rows: list[tuple[Cell, ...]] = []
+    for name, seeds in results.arms.items():
+        runs = list(seeds.values())
+        keys = ("spark/called", "spark/cached", "spark/gated", *_TOKENS, "timing_s/gen", "timing_s/update_actor")
+        rows.append(
+            (name, *(_sum(runs, key) / len(runs) for key in keys), sum(one.seconds or 0.0 for one in runs) / len(runs))
+        )
+    columns = ("arm", "calls", "saved, known", "saved, gate", "prompt tokens", "generated tokens", "s: generation")
+    return Table(
+        "f",
+        "(f) What an arm costs",
+        (*columns, "s: update", "s: all"),
+        tuple(rows),
+        note="Of the verifier, a training; seconds with verl's start-up, on the machine that made the results.",
+    )
+
+
+_TOKENS = ("spark/verifier/prompt_tokens", "spark/verifier/completion_tokens")
+
+
+def claims_table(results: Results) -> Table:
+    """Every claim that can be decided, and what the rule says."""
+    rows: list[tuple[Cell, ...]] = []
+    for claim in CLAIMS:
+        found = difference(results, claim)
+        if found is not None:
+            rows.append((claim.question, f"{claim.better} > {claim.worse}", found, outcome(found), claim.paper))
+    return Table(
+        "claims",
+        "Claims",
+        ("question", "claim", "difference", "in miniature", "the paper"),
+        tuple(rows),
+        text="Difference of balanced verdict accuracy (a), F1 (b) or gain in accuracy (c to e), problem by problem. It "
+        "holds if its 95 % interval lies above 0, FAILED if below, and is open otherwise. The last column is the "
+        "paper's, at full scale.",
+    )
+
+
+DESIGNS = ("prm_cot", "step_augmented", "step_average", "selective", "selective_half", "global_step")
+REWARDS = ("prm_cot", "prm", "orm", "rlvr", "majority", "format", "random")
+
+
+def tables(results: Results) -> Iterator[Table]:
+    """All tables, those without rows left out."""
+    found = (
+        claims_table(results),
+        labels_table(results),
+        models_table(results),
+        arms_table(results, REWARDS, "c", "(c) Rewards: gain in accuracy at an equal step budget"),
+        arms_table(
+            results,
+            DESIGNS,
+            "d",
+            "(d) Designs, with the same PRM-CoT",
+            note="Those that credit steps with a lower limit of two steps, since solutions have two or three.",
+        ),
+        hacking_table(results),
+        cost_table(results),
+    )
+    return (table for table in found if table.rows)
+
+
+def write_study(config: StudyConfig, folder: Path) -> Path:
+    """Writes `study.json`, which `verl-spark report` shows, the tables as Markdown, and pictures; the first's path."""
+    found = list(tables(Results.read(config, folder)))
+    for name, measures in PICTURES.items():
+        panels = [(table.title, list(_lines(table, measures[table.id]))) for table in found if table.id in measures]
+        draw([panel for panel in panels if panel[1]], folder / name)
+    path = folder / STUDY_FILE
+    with replacing(path) as file:
+        study = {"title": "SPARK in miniature", "text": _TEXT, "tables": [asdict(table) for table in found]}
+        json.dump(study, file, indent=1)
+        file.write("\n")
+    with replacing(folder / "tables.md") as file:
+        file.write(f"# SPARK in miniature\n\n{_TEXT}\n" + "".join(map(_markdown, found)))
+    return path
+
+
+PICTURES = {
+    "labels_and_models.svg": {"a": "verdict, balanced", "b": "F1"},
+    "gains.svg": {"c": "gain", "d": "gain", "e": "gain"},
+}
+"""Of each: table to the measure that is drawn."""
+
+
+def _lines(table: Table, column: str) -> Iterator[tuple[str, Estimate]]:
+    place, names = table.columns.index(column), 2 if table.id == "b" else 1
+    for row in table.rows:
+        if isinstance(found := row[place], Estimate):
+            yield ", ".join(str(cell) for cell in row[:names]), found
+
+
+_TEXT = (
+    "Tiny models on a CPU, the real engine; means over seeds with 95 % intervals (problems within seeds, then seeds)."
+)
+
+
+def _markdown(table: Table) -> str:
+    def row(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cells) + " |\n"
+
+    lines = [row(table.columns), row(["---"] * len(table.columns))]
+    lines += [row([_said(*cell) for cell in zip(table.columns, cells, strict=True)]) for cells in table.rows]
+    texts = [f"\n## {table.title}\n", f"\n{table.text}\n" if table.text else "", "\n", *lines]
+    return "".join([*texts, f"\n{table.note}\n" if table.note else ""])
+
+
+def _said(column: str, cell: Cell) -> str:
+    if isinstance(cell, Estimate):
+        return cell.percent(signed=column in ("gain", "difference"))
+    if isinstance(cell, float):
+        return f"{cell:.3g}" if abs(cell) < 1000 else f"{cell:.0f}"
+    return "" if cell is None else str(cell)
+
+
+def _each(values: Mapping[int, Values]) -> list[float]:
+    return [float(np.mean([value for found in one.values() for _, value in found])) for one in values.values()]
+
+
+def _of_steps(runs: Iterable[RunResult], key: str, place: int) -> float | None:
+    """Mean over the runs of a metric in their first (0) or last (-1) step that has it."""
+    found = [[step[key] for step in one.steps if key in step] for one in runs]
+    values = [one[place] for one in found if one]
+    return sum(values) / len(values) if values else None
+
+
+def _sum(runs: Iterable[RunResult], key: str) -> float:
+    return sum(step.get(key, 0.0) for one in runs for step in one.steps if step["step"] > 0)

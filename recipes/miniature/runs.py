@@ -1,0 +1,226 @@
+"""Carrying the study out: a run at a time, each kept as a small result file, none repeated."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pandas as pd
+from verl_spark.report.result import RunResult, read_run
+
+from examples import arithmetic, demo, hacking
+from examples.arithmetic import Split
+from examples.stage1 import make_data, write_config
+from examples.stage1_models import Stage1Models, stage1_models
+from examples.stage2 import SMALL, held_out, judge_model, rows_of, train_prm
+from examples.tiny_models import Recipe, base_model
+from examples.verl_run import run_verl
+from examples.vllm_server import vllm_server
+from recipes.miniature import models
+from recipes.miniature.config import SINGLE_AT_COST, Arm, PolicyName, RunId, StudyConfig
+from recipes.miniature.results import Labels, Measured, Result, check, labels_of, verdicts_of
+from recipes.miniature.truth import with_truth
+from verl_spark.data.records import read_records, records_file
+from verl_spark.platforms.cpu.overrides import environment
+from verl_spark.verification.kinds import Kind
+
+ROOT = Path(__file__).parents[2]
+MODELS_FILE = "models.json"
+"""Beside the results: how every tiny model was taught."""
+LONGEST = 512
+"""Tokens of a verification with its prompt, an appended problem included."""
+TIME_LIMIT_S = 1200.0
+STUDY_KEY = "study"
+"""In `RunResult.settings`: the sizes of the study."""
+
+Report = Callable[[str], None]
+
+
+class Runner:
+    """Runs of a study. Use it as a context: it may hold a server open for the next run."""
+
+    def __init__(self, config: StudyConfig, folder: Path, results: Path, cache: Path, report: Report) -> None:
+        """`folder` takes everything that is made, `results` the small files, `cache` the tiny models."""
+        self._config, self._folder, self._results, self._cache = config, folder, results, cache
+        self._report = report
+        self._open = ExitStack()
+        self._serves: tuple[int, Kind] | None = None
+        self._url = ""
+
+    def __enter__(self) -> "Runner":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def owed(self, run: RunId) -> bool:
+        """Whether the run has no result yet. Raises `StaleResult` if it was made with other sizes."""
+        path = self._results / run.file
+        if not path.exists():
+            return True
+        found = json.loads(path.read_bytes())
+        check(path, found["settings"][STUDY_KEY] if run.what == "arm" else found["sizes"], self._config, run)
+        return False
+
+    def run(self, run: RunId) -> None:
+        """Carry a run out and keep its result. Raises `RuntimeError` naming the log of what failed."""
+        result: Result | RunResult
+        if run.what == "labels":
+            result = self._labels(run)
+        elif run.what == "prm":
+            result = self._measured(run)
+        else:
+            result = self._arm(run)
+        result.write(self._results / run.file)
+
+    # --- Stage I ------------------------------------------------------------------------------------------------------
+
+    def _labels(self, run: RunId) -> Labels:
+        start = time.monotonic()
+        output = self._data(run.seed)
+        kept = {
+            method: tuple(labels_of(read_records(records_file(output, method))))
+            for method in self._config.labels.methods
+        }
+        cost = json.loads((output / "cost.json").read_text())["methods"]
+        return Labels(
+            seed=run.seed,
+            sizes=self._config.sizes(run),
+            seconds=round(time.monotonic() - start, 1),
+            labels=kept,
+            cost=cost,
+        )
+
+    def _data(self, seed: int, at_cost: bool = False) -> Path:
+        """Stage I's folder of this seed, made or gone on with."""
+        sizes = self._config.labels
+        place = self._seed_folder(seed) / (SINGLE_AT_COST if at_cost else "labels")
+        place.mkdir(parents=True, exist_ok=True)
+        taught = self._stage1_models()
+        if at_cost:
+            config = write_config(place, taught, sizes.problems * sizes.verifications, ["single"], 1, seed)
+        else:
+            config = write_config(place, taught, sizes.problems, sizes.methods, sizes.verifications, seed)
+        done = place / "done"  # else engines would start to find that nothing is owed
+        if not done.exists():
+            self._report(f"Stage I, seed {seed}: {make_data(config)}")
+            done.touch()
+        return config.output
+
+    # --- Stage II -----------------------------------------------------------------------------------------------------
+
+    def _measured(self, run: RunId) -> Measured:
+        start = time.monotonic()
+        data, kind = run.name.split("-")
+        place, rows = self._trained(data, Kind(kind), run.seed)
+        trained = time.monotonic()
+        judged = judge_model(place / "export", Kind(kind), held_out(), place / "measured")
+        return Measured(
+            seed=run.seed,
+            sizes=self._config.sizes(run),
+            seconds=round(time.monotonic() - start, 1),
+            data=data,
+            kind=Kind(kind),
+            rows=rows,
+            verdicts=tuple(verdicts_of(judged)),
+            training_seconds=round(trained - start, 1),
+        )
+
+    def _trained(self, data: str, kind: Kind, seed: int) -> tuple[Path, int]:
+        """The folder of a reward model, trained unless it is there, and the rows that it learned from."""
+        output = self._data(seed)
+        others = [(name, kind) for name, kind in self._config.reward_models if name != SINGLE_AT_COST]
+        rows = min(rows_of(output / "sft" / name, kind) for name, kind in others)
+        source = output / "sft" / data
+        if data == SINGLE_AT_COST:
+            source = self._data(seed, at_cost=True) / "sft" / "single"
+            rows = rows_of(source, kind)
+        place = self._seed_folder(seed) / "prm" / f"{data}-{kind.value}"
+        train_prm(self._base(), source, kind, place, SMALL, seed, rows)
+        return place, rows
+
+    # --- Stage III ----------------------------------------------------------------------------------------------------
+
+    def _arm(self, run: RunId) -> RunResult:
+        arm = self._config.arms[run.name]
+        out = self._seed_folder(run.seed) / "rl" / run.name
+        shutil.rmtree(out, ignore_errors=True)  # of a run that was stopped
+        overrides = [
+            *demo.recipe(self._policy(arm.policy), self._rl_data(run.seed), self._config.steps, out),
+            *arm.overrides,
+            *(hacking.LONGER if arm.policy is PolicyName.APPENDING else ()),
+            *self._serving(arm, run.seed),
+            "trainer.val_before_train=True",
+            f"data.seed={run.seed}",
+            f"actor_rollout_ref.rollout.seed={run.seed}",
+            f"reward.spark.seed={run.seed}",
+        ]
+        watch = demo.Progress(f"{run.name}, seed {run.seed}", self._config.steps)
+        env = {"PYTHONPATH": str(ROOT)}  # of the designs beside this file
+        done = run_verl(out, overrides, timeout_s=TIME_LIMIT_S, env=env, watch=watch)
+        if done.returncode != 0:
+            raise RuntimeError(f"the run {run.name} ended with status {done.returncode}: see {done.log}")
+        found = with_truth(read_run(out, run.name, self._config.task, run.seed), out / "rollouts")
+        settings = {**found.settings, STUDY_KEY: self._config.sizes(run)}
+        return found.model_copy(update={"settings": settings, "seconds": round(done.seconds, 1)})
+
+    def _serving(self, arm: Arm, seed: int) -> list[str]:
+        """Where the arm's reward model is served: by one server for all arms of a seed that ask it."""
+        if arm.verifier is None:
+            return []
+        place, _ = self._trained("step", arm.verifier, seed)
+        model = place / "export"
+        if self._serves != (seed, arm.verifier):
+            self._open.close()
+            self._serves = None
+            log = place / "server.log"
+            self._url = self._open.enter_context(
+                vllm_server(model, LONGEST, log, ["--dtype=float32"], {**os.environ, **environment()})
+            )
+            self._serves = (seed, arm.verifier)
+        return [
+            *demo.serving_elsewhere(self._url, model.name),
+            f"reward.spark.verifier.max_tokens={demo.LONGEST_REPLY}",
+        ]
+
+    def _rl_data(self, seed: int) -> tuple[Path, Path]:
+        """verl's files: problems of this seed to train on, and those on which every arm of every seed is measured."""
+        folder = self._seed_folder(seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        train, measured = folder / "train.parquet", folder / "held_out.parquet"
+        pd.DataFrame(arithmetic.rows(Split.TRAIN, demo.PROMPTS * self._config.steps, 100 + seed)).to_parquet(train)
+        pd.DataFrame(arithmetic.rows(Split.HELD_OUT, self._config.held_out, 100)).to_parquet(measured)
+        return train, measured
+
+    # --- models -------------------------------------------------------------------------------------------------------
+
+    def _base(self) -> Path:
+        return self._taught("base", base_model(self._cache, Recipe(), self._report))
+
+    def _stage1_models(self) -> Stage1Models:
+        found = stage1_models(self._cache, report=self._report)
+        for name, model in vars(found).items():
+            self._taught(name, model)
+        return found
+
+    def _policy(self, name: PolicyName) -> Path:
+        return self._taught(f"policy, {name.value}", models.policy(name, self._cache, self._base(), self._report))
+
+    def _taught(self, name: str, model: Path) -> Path:
+        """Keeps how the model was taught with the results."""
+        path = self._results / MODELS_FILE
+        known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        known[name] = {"model": model.name, **json.loads((model / "teaching.json").read_text())}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        return model
+
+    def _seed_folder(self, seed: int) -> Path:
+        return self._folder / self._config.task / f"seed-{seed}"

@@ -1,0 +1,210 @@
+"""The miniature study without its runs: config, result files, and the tables that are made of them."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from examples import arithmetic
+from examples.arithmetic import Split
+from recipes.miniature import designs, models, questions
+from recipes.miniature.config import PolicyName, RunId, StudyConfig
+from recipes.miniature.questions import Claim, Results
+from recipes.miniature.results import Label, Labels, Measured, StaleResult, Verdict, labels_of
+from recipes.miniature.runs import STUDY_KEY, Runner
+from recipes.miniature.truth import METRICS, truths
+from tests.data.made import record
+from verl_spark.report.result import RunResult
+from verl_spark.rewards.designs import DESIGNS, State, get_design
+from verl_spark.verification.kinds import Kind
+from verl_spark.verification.policy_format import TAGS
+
+CONFIG, QUICK = StudyConfig.load(), StudyConfig.load(quick=True)
+
+
+def arm(name, seed, before, after, config=CONFIG, **step):
+    """A result in which these held-out problems were right before and after."""
+    settings = {STUDY_KEY: config.sizes(RunId("arm", name, seed))}
+    steps = tuple({"step": float(number), "truth/verdict": 0.9, **step} for number in (1, 2))
+    evaluations = {
+        0: {str(item): [float(right)] for item, right in enumerate(before)},
+        2: {str(item): [float(right)] for item, right in enumerate(after)},
+    }
+    return RunResult(
+        arm=name, seed=seed, settings=settings, steps=steps, evaluations=evaluations, rollouts=(), seconds=10.0
+    )
+
+
+def labels(seed, config=CONFIG, **kept):
+    cost = {"calls": 40, "completion_tokens": 400, "engine_seconds": 4.0}
+    return Labels(
+        seed=seed,
+        sizes=config.sizes(RunId("labels", "all", seed)),
+        seconds=1.0,
+        labels=kept,
+        cost={name: {**cost, "kept": len(found)} for name, found in kept.items()},
+    )
+
+
+def test_the_whole_study_has_the_seeds_that_it_promises_and_no_run_twice():
+    runs = list(CONFIG.runs())
+    assert len({run.file for run in runs}) == len(runs)
+    seeds = {name: {run.seed for run in runs if (run.what, run.name) == ("arm", name)} for name in CONFIG.arms}
+    assert all(len(seeds[name]) >= 5 for name in ("prm_cot", "rlvr", "random", "format"))
+    assert all(len(found) >= 3 for found in seeds.values())
+    assert len({run.seed for run in runs if run.what == "labels"}) >= 5
+    assert len({run.seed for run in runs if run.name == "step-prm_cot"}) >= 5
+
+
+def test_the_quick_form_has_one_seed_and_the_core_arms():
+    runs = list(QUICK.runs())
+    assert {run.name for run in runs if run.what == "arm"} == {"prm_cot", "rlvr", "random", "format"}
+    assert {run.seed for run in runs} == {0}
+
+
+def test_every_verifier_that_an_arm_asks_is_one_that_is_measured():
+    taught = {kind for data, kind in CONFIG.reward_models if data == "step"}
+    assert {arm.verifier for arm in CONFIG.arms.values() if arm.verifier} <= taught
+    assert {claim.better for claim in questions.CLAIMS if claim.question in "cde"} <= set(CONFIG.arms)
+    assert {claim.worse for claim in questions.CLAIMS if claim.question in "cde"} <= set(CONFIG.arms)
+    names = {f"{data}-{kind.value}" for data, kind in CONFIG.reward_models}
+    assert {one for claim in questions.CLAIMS if claim.question == "b" for one in (claim.better, claim.worse)} <= names
+
+
+@pytest.mark.parametrize("name", ["SELECTIVE", "SELECTIVE_HALF", "GLOBAL_STEP"])
+def test_the_short_designs_differ_from_the_paper_s_in_their_lower_limit_alone(name):
+    short, paper = get_design(f"recipes.miniature.designs:{name}"), DESIGNS[name.lower()]
+    assert short.limits.fewest == 2
+    assert replace(short, limits=paper.limits) == paper
+    assert short == getattr(designs, name)
+    refused = short.before_call(True, 1)
+    assert refused is None if name == "GLOBAL_STEP" else refused.state is State.STEP_LIMIT
+
+
+def test_policies_start_below_70_percent_and_one_of_them_appends():
+    pairs = models.pairs(0.0)
+    right = [TAGS.answer(reply) == str(arithmetic.read_problem(message).answer) for message, reply in pairs]
+    assert 0.45 < sum(right) / len(right) < 0.75  # greedily it slips wherever the teacher mostly does
+    assert not any(TAGS.goes_on(reply) for _, reply in pairs)
+    appended = [TAGS.goes_on(reply) for _, reply in models.pairs(0.3)]
+    assert 0.25 < sum(appended) / len(appended) < 0.35
+
+
+def made_record(problem, solution, marks, verdict):
+    return replace(
+        record(marks),
+        problem=problem.text,
+        solution=solution.numbered(),
+        n_steps=len(marks),
+        marks=tuple(marks),
+        verdict=verdict,
+    )
+
+
+def test_labels_are_kept_beside_the_truth_and_dropped_records_are_not():
+    problem = arithmetic.problems(Split.DATA, 1, seed=5)[0]
+    wrong, first = arithmetic.solution_with_error(problem, random.Random(0))
+    marks = [1] * len(problem.steps)
+    kept = made_record(problem, wrong, marks, True)
+    (found,) = labels_of([kept, replace(kept, drop="tie"), replace(kept, marks=(1,))])
+    assert (found.right, found.verdict, found.marks) == (wrong.answer == problem.answer, True, "1" * len(marks))
+    assert found.steps.index("0") == first
+
+
+def test_balanced_accuracy_and_its_difference_are_taken_problem_by_problem():
+    always_yes = [Label(f"p{index}", index % 2 == 0, True, "1", "1") for index in range(40)]
+    truthful = [one._replace(verdict=one.right) for one in always_yes]
+    results = Results({seed: labels(seed, single=always_yes, step=truthful) for seed in (0, 1)}, {}, {})
+    rows = {row[0]: row for row in questions.labels_table(results).rows}
+    assert (rows["single"][1].mean, rows["single"][2].mean, rows["single"][3].mean) == (0.5, 1, 0)
+    assert rows["step"][1].mean == 1
+    found = questions.difference(results, Claim("a", "step", "single", ""))
+    assert (found.mean, found.low, found.high) == (0.5, 0.5, 0.5)
+    assert questions.outcome(found) == "holds"
+    assert questions.outcome(questions.difference(results, Claim("a", "single", "step", ""))) == "FAILED"
+    assert questions.outcome(questions.difference(results, Claim("a", "step", "step", ""))) == "open"
+    assert questions.difference(results, Claim("a", "step", "reference", "")) is None, "nothing to compare with"
+
+
+def measured(seed, data, verdicts):
+    sizes = CONFIG.sizes(RunId("prm", f"{data}-prm_cot", seed))
+    fields = {"data": data, "kind": Kind.PRM_COT, "rows": 9, "training_seconds": 1.0, "seconds": 2.0}
+    return Measured(seed=seed, sizes=sizes, verdicts=verdicts, **fields)
+
+
+def test_f1_is_that_of_the_stored_items_and_no_prediction_is_wrong():
+    items = [
+        *(Verdict(f"e{n}", True, False, n < 5, False, None) for n in range(10)),
+        *(Verdict(f"c{n}", False, True, n > 0, n > 0 or None, None if n else "cut") for n in range(10)),
+    ]
+    results = Results({}, {"step-prm_cot": {0: measured(0, "step", items)}}, {})
+    (row,) = questions.models_table(results).rows
+    assert row[2].mean == pytest.approx(2 * 0.5 * 0.9 / 1.4)
+    assert (row[3].mean, row[4].mean, row[5].mean, row[6].mean, row[7]) == (0.5, 0.9, 0.9, 1.0, 0.05)
+
+
+def test_gains_are_paired_over_the_seeds_that_both_arms_have():
+    right, wrong = [1] * 50, [0] * 50
+    results = Results(
+        {},
+        {},
+        {
+            "prm_cot": {seed: arm("prm_cot", seed, right + wrong, right + right) for seed in (0, 1, 2)},
+            "random": {seed: arm("random", seed, right + wrong, right + wrong) for seed in (0, 1)},
+        },
+    )
+    found = questions.difference(results, Claim("c", "prm_cot", "random", ""))
+    assert (found.mean, found.n) == (0.5, 200)
+    assert questions.outcome(found) == "holds"
+    rows = {row[0]: row for row in questions.arms_table(results, ("random", "prm_cot", "orm"), "c", "").rows}
+    assert rows.keys() == {"random", "prm_cot"}
+    assert (rows["random"][1].mean, rows["prm_cot"][1].mean, rows["prm_cot"][2]) == (0, 0.5, "+50.0, +50.0, +50.0")
+
+
+def test_a_study_that_is_half_done_gives_the_tables_of_what_there_is(tmp_path):
+    assert questions.write_study(CONFIG, tmp_path).read_text().count('"id"') == 0
+    arm("rlvr", 0, [0, 1], [1, 1]).write(tmp_path / RunId("arm", "rlvr", 0).file)
+    labels(0, single=[Label("p", True, True, "11", "10")]).write(tmp_path / RunId("labels", "all", 0).file)
+    first = questions.write_study(CONFIG, tmp_path).read_text()
+    assert first.count('"id"') == 3  # labels, rewards, cost
+    assert "rlvr" in (tmp_path / "tables.md").read_text()
+    assert questions.write_study(CONFIG, tmp_path).read_text() == first
+
+
+def test_a_run_with_a_result_is_not_repeated_and_one_of_another_size_is_refused(tmp_path):
+    run = RunId("arm", "rlvr", 0)
+    runner = Runner(CONFIG, tmp_path / "work", tmp_path, tmp_path / "cache", print)
+    assert runner.owed(run)
+    arm("rlvr", 0, [0], [1]).write(tmp_path / run.file)
+    assert not runner.owed(run)
+    arm("rlvr", 0, [0], [1], QUICK).write(tmp_path / run.file)
+    with pytest.raises(StaleResult, match=f"{run.file} was made with"):
+        runner.owed(run)
+    with pytest.raises(StaleResult, match="--results"):
+        questions.write_study(CONFIG, tmp_path)
+
+
+def rollout(problem, solution, verdict, more="", **fields):
+    output = solution.text() + more
+    known = {"spark_after_answer": float(TAGS.goes_on(output)), "spark_missing": 0.0, "score": float(verdict)}
+    return {"step": 1, "input": problem.text, "output": output, "spark_verdict": float(verdict), **known, **fields}
+
+
+def test_what_training_did_not_see_is_told_from_its_rollouts():
+    problem = arithmetic.problems(Split.TRAIN, 1, seed=5)[0]
+    right, wrong = arithmetic.right_solution(problem), arithmetic.solution_with_error(problem, random.Random(0))[0]
+    rows = [rollout(problem, right, True), rollout(problem, wrong, True), rollout(problem, right, True, " And more.")]
+    rows.append(rollout(problem, right, False, spark_verdict=None, spark_missing=1.0))
+    found = truths(1, rows)
+    assert found.keys() == METRICS.keys()
+    assert found["truth/verdict"] == pytest.approx(2 / 3, abs=1e-6)
+    assert found["truth/appended"] == 0.25
+    assert (found["truth/reward_appended"], found["truth/reward_other"]) == (1, 1)
+    assert found["truth/accuracy"] == (3 + (wrong.answer == problem.answer)) / 4
+
+
+def test_appending_and_careless_policies_are_taught_the_same_solutions():
+    plain, appended = models.pairs(0.0), models.pairs(1.0)
+    assert {name.value for name in PolicyName} == {"careless", "appending"}
+    assert plain[0][0] == appended[0][0]
+    assert appended[0][1].startswith(plain[0][1])
