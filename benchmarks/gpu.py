@@ -1,11 +1,11 @@
 """Stage II, measurements and RL on one GPU, through the public commands, each in a process of its own.
 
     python -m benchmarks.gpu --model DIR [--processbench DIR] [--parts sft,processbench] [--folder DIR]
-    python -m benchmarks.gpu --demo DIR --parts rl,rl_external,reward [--folder DIR]
+    python -m benchmarks.gpu --demo DIR --parts stage1,rl,rl_external,rl_selective,reward [--folder DIR]
     python -m benchmarks.gpu --report [--folder DIR]
 
 `--model` is a small instruct model with a chat template; Stage II and its measurements take it. `--demo` is the cache
-of `make demo`, with its tiny policy and PRM-CoT; RL takes them, and the demonstration's recipe and measure. Each part
+of `make demo`, with its tiny models; Stage I and RL take them, and the demonstration's recipe and measure. Each part
 writes its result into the folder as soon as it is done, and one that fails leaves the others to run. At the end, or
 with `--report`, `report.md` and `report.json` say what came of all parts there are."""
 
@@ -24,16 +24,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from benchmarks import gpu_task
 from benchmarks.gpu_report import spread, write_report
 from examples import demo
+from examples.stage1 import write_config, write_truth
+from examples.stage1_models import Stage1Models
 from examples.stage2 import LONGEST, LONGEST_REPLY
 from examples.verl_run import Run, run_child, run_command
 from examples.vllm_server import vllm_server
 from verl_spark.evaluation.statistics import estimate
 from verl_spark.versions import versions
 
+ROOT = Path(__file__).parents[1]
 BATCH, STEPS, ROWS = 128, 150, 6900
 """Rows in a training step, training steps, and rows in all."""
 WARM_UP = 10
@@ -43,6 +47,9 @@ RL_STEPS, EXTERNAL_STEPS = 8, 3
 """Training steps with a colocated verifier, and with one on a server."""
 SHARE = 0.2
 """Share of the GPU's memory for each engine of RL; the models are tiny."""
+
+STAGE1_METHODS = ("single", "outcome", "step")
+STAGE1_VLLM = (f"gpu_memory_utilization={SHARE}", "dtype=bfloat16")
 
 NO_FLASH_ATTENTION = (
     "override_config.attn_implementation=sdpa",
@@ -107,15 +114,24 @@ class Bench:
     @property
     def tiny(self) -> tuple[Path, Path]:
         """Policy and PRM-CoT of the demonstration. Raises `FileNotFoundError` unless the cache has one of each."""
+        policy, prm = self._tiny("policy-*", "prm-cot-*/training/export")
+        return policy, prm
+
+    @property
+    def stage1_models(self) -> Stage1Models:
+        """Generator and verifier of the demonstration. Raises `FileNotFoundError` unless the cache has one of each."""
+        return Stage1Models(*self._tiny("generator-*", "verifier-*"), critic=None)
+
+    def _tiny(self, *patterns: str) -> list[Path]:
         if self.demo is None:
             raise FileNotFoundError("no tiny models: name the cache of `make demo` with --demo")
-        policy, prm = (sorted(self.demo.glob(one)) for one in ("policy-*", "prm-cot-*/training/export"))
-        if len(policy) != 1 or len(prm) != 1:
-            raise FileNotFoundError(
-                f"{self.demo}: {len(policy)} policies and {len(prm)} PRM-CoTs, and one of each is needed; "
-                "`make demo` makes them in an empty cache"
-            )
-        return policy[0], prm[0]
+        found = {pattern: sorted(self.demo.glob(pattern)) for pattern in patterns}
+        for pattern, folders in found.items():
+            if len(folders) != 1:
+                raise FileNotFoundError(
+                    f"{self.demo}: {len(folders)} of {pattern}, one is needed; `make demo` makes it in an empty cache"
+                )
+        return [folder for (folder,) in found.values()]
 
     def child(self, name: str, command: Sequence[str], timeout_s: float) -> str:
         """Runs a command with its log in `<name>.log`; the log. Raises `RuntimeError` with its end when it fails."""
@@ -228,6 +244,26 @@ def _processbench(bench: Bench, name: str, kind: str, model: Path) -> dict[str, 
     return {key: result[key] for key in ("average_f1", "subsets", "cost")}
 
 
+def stage1(bench: Bench) -> dict[str, Any]:
+    """`verl-spark data` with the demonstration's generator and verifier, both in the process on one GPU."""
+    folder = bench.folder / "stage1"
+    folder.mkdir(parents=True, exist_ok=True)
+    config = write_config(folder, bench.stage1_models, demo.PROBLEMS, STAGE1_METHODS, demo.VERIFICATIONS)
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    keys = [f"{role}.engine.vllm.{key}" for role in ("generator", "verifier") for key in STAGE1_VLLM]
+    bench.child("stage1", [*_ours(), "data", "run", f"--config={file}", *keys], 300)
+    truth = f"--step-truth={write_truth(config)}"
+    bench.child("stage1_quality", [*_ours(), "data", "quality", f"--config={file}", truth, *keys], 120)
+    cost = json.loads((config.output / "cost.json").read_text())
+    found = json.loads((config.output / "quality.json").read_text())["accuracy"]
+    return {
+        "cost": cost["total"],
+        "kept": {name: method["kept"] for name, method in cost["methods"].items()},
+        "accuracy": {f"{one['method']}, {one['label']}, {one['truth']}": one["accuracy"] for one in found},
+    }
+
+
 def rl(bench: Bench) -> dict[str, Any]:
     """The demonstration's GRPO, with its PRM-CoT on the policy's GPU as the only reward."""
     _, prm = bench.tiny
@@ -240,6 +276,14 @@ def rl_external(bench: Bench) -> dict[str, Any]:
     with _server(bench, prm) as url:
         settings = [*demo.serving_elsewhere(url, prm.name), f"reward.spark.verifier.max_tokens={LONGEST_REPLY}"]
         return _rl(bench, "rl_external", settings, EXTERNAL_STEPS)
+
+
+def rl_selective(bench: Bench) -> dict[str, Any]:
+    """As `rl`, with step credit: the selective advantage for solutions of two steps or more."""
+    _, prm = bench.tiny
+    design = "reward.spark.design=recipes.miniature.designs:SELECTIVE"
+    settings = [*demo.serving_prm(prm), "reward.spark.serving=colocate", design]
+    return _rl(bench, "rl_selective", settings, EXTERNAL_STEPS)
 
 
 def reward(bench: Bench) -> dict[str, Any]:
@@ -272,7 +316,10 @@ def _rl(bench: Bench, name: str, serving: Sequence[str], steps: int) -> dict[str
             [sys.executable, "-m", "verl.trainer.main_ppo"],
             [*demo.recipe(policy, data, steps, folder, platform), "reward_model=spark_prmcot", *serving],
             timeout_s=420,
-            env={"RAY_prestart_worker_first_driver": "0"},  # else an idle worker for each CPU that Ray only counts
+            env={
+                "RAY_prestart_worker_first_driver": "0",  # else an idle worker for each CPU that Ray only counts
+                "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),  # of the recipes' designs
+            },
             watch=watch,
         )
         used = memory()
@@ -297,7 +344,7 @@ def _rl(bench: Bench, name: str, serving: Sequence[str], steps: int) -> dict[str
 
 
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
-    part.__name__: part for part in (doctor, sft, held_out, processbench, rl, rl_external, reward)
+    part.__name__: part for part in (doctor, sft, held_out, processbench, stage1, rl, rl_external, rl_selective, reward)
 }
 """In the order in which they run."""
 

@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 from benchmarks import gpu, gpu_reward, gpu_task
 from benchmarks.gpu_report import write_report
 from benchmarks.mock_server import serving, stats_of
+from examples.stage1_models import Stage1Models
 from examples.verl_run import run_child, side_by_side
+from verl_spark.data.config import DataConfig
 from verl_spark.prm.rows import fault, read_rows
 from verl_spark.verification.kinds import Kind
 
@@ -126,8 +128,44 @@ def test_the_reward_stage_and_a_bare_client_ask_the_same():
 def test_rl_takes_the_tiny_models_of_one_demonstration(tmp_path):
     with pytest.raises(FileNotFoundError, match="--demo"):
         _ = gpu.Bench(tmp_path).tiny
-    with pytest.raises(FileNotFoundError, match="0 policies and 0 PRM-CoTs"):
+    with pytest.raises(FileNotFoundError, match=r"0 of policy-\*, one is needed"):
         _ = gpu.Bench(tmp_path, demo=tmp_path).tiny
-    for part in ("policy-a", "prm-cot-b/training/export"):
+    for part in ("policy-a", "prm-cot-b/training/export", "generator-c", "verifier-d", "verifier-e"):
         (tmp_path / part).mkdir(parents=True)
-    assert gpu.Bench(tmp_path, demo=tmp_path).tiny == (tmp_path / "policy-a", tmp_path / "prm-cot-b/training/export")
+    bench = gpu.Bench(tmp_path, demo=tmp_path)
+    assert bench.tiny == (tmp_path / "policy-a", tmp_path / "prm-cot-b/training/export")
+    with pytest.raises(FileNotFoundError, match=r"2 of verifier-\*"):
+        _ = bench.stage1_models
+    (tmp_path / "verifier-e").rmdir()
+    assert bench.stage1_models == Stage1Models(tmp_path / "generator-c", tmp_path / "verifier-d", None)
+
+
+def test_stage_1_on_a_gpu_is_verl_spark_data_with_its_own_share_of_memory(tmp_path, monkeypatch):
+    """The command lines are read as the commands read them; what the calls would have left is put there."""
+    for part in ("generator-c", "verifier-d"):
+        (tmp_path / part).mkdir()
+    asked = []
+
+    def child(self, name, command, timeout_s):
+        at = command.index("data")
+        config = DataConfig.load(
+            Path(command[at + 2].partition("=")[2]), [key for key in command[at + 3 :] if key[0] != "-"]
+        )
+        asked.append((command[at + 1], config))
+        config.output.mkdir(parents=True, exist_ok=True)
+        (config.output / "records").mkdir(exist_ok=True)
+        (config.output / "records" / "single.jsonl").touch()
+        (config.output / "cost.json").write_text(json.dumps({"total": {"calls": 9}, "methods": {"step": {"kept": 3}}}))
+        line = {"method": "step", "label": "outcome", "truth": "right", "accuracy": None}
+        (config.output / "quality.json").write_text(json.dumps({"accuracy": [line]}))
+
+    monkeypatch.setattr(gpu.Bench, "child", child)
+    found = gpu.stage1(gpu.Bench(tmp_path / "out", demo=tmp_path))
+    assert found == {"cost": {"calls": 9}, "kept": {"step": 3}, "accuracy": {"step, outcome, right": None}}
+    assert [name for name, _ in asked] == ["run", "quality"]
+    for _, config in asked:
+        assert [role.engine.vllm["gpu_memory_utilization"] for role in (config.generator, config.verifier)] == [
+            0.2,
+            0.2,
+        ]
+        assert config.verifier.engine.vllm["dtype"] == "bfloat16"
