@@ -35,7 +35,7 @@ def main(
     """Do the runs that have no result yet, and write the tables of all results."""
     config = StudyConfig.load(quick)
     folder = (folder / "quick" if quick else folder).resolve()
-    results = (results or (folder / "results" if quick else HERE / "results" / config.task)).resolve()
+    results = (results or HERE / "results" / ("quick" if quick else config.task)).resolve()
     if not tables:
         os.environ.update(environment())  # for the engines, which are processes of their own
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what it runs, as Ctrl-C does

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from verl_spark.report.result import RunResult
 
 from recipes.miniature.config import StudyConfig
 from recipes.miniature.pictures import draw
@@ -17,6 +16,7 @@ from recipes.miniature.runs import STUDY_KEY
 from verl_spark.evaluation.metric import f1
 from verl_spark.evaluation.statistics import Estimate, FloatArray, Stratum, estimate_over_seeds
 from verl_spark.files import replacing
+from verl_spark.report.result import RunResult
 from verl_spark.verification.kinds import Kind
 
 STUDY_FILE = "study.json"
@@ -147,8 +147,8 @@ def verdict_values(verdicts: Sequence[Verdict]) -> dict[str, list[tuple[int, flo
     """Hits on erroneous (mean 0) and correct items (1), true verdicts on right (2) and wrong ones (3)."""
     found: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for one in verdicts:
-        found[one.problem].append((int(not one.erroneous), one.hit))
-        found[one.problem].append((2 + (not one.right), one.verdict is one.right))
+        found[one.item].append((int(not one.erroneous), one.hit))
+        found[one.item].append((2 + (not one.right), one.verdict is one.right))
     return found
 
 

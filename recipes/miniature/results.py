@@ -75,7 +75,8 @@ class Labels(Result):
 class Verdict(NamedTuple):
     """What a reward model says of a held-out solution."""
 
-    problem: str
+    item: str
+    """Its id; no two are of one problem."""
     erroneous: bool
     right: bool
     """Whether its answer is right."""
@@ -114,7 +115,7 @@ def verdicts_of(judgements: Iterable[Judgement]) -> Iterator[Verdict]:
         item, said = one.item, one.prediction
         assert said.fault is None or said.fault in FAULTS
         right = bool(item.answer_correct)
-        yield Verdict(item.problem, item.erroneous, right, one.match, said.verdict, said.fault)
+        yield Verdict(item.id, item.erroneous, right, one.match, said.verdict, said.fault)
 
 
 def _bits(marks: Iterable[int]) -> Bits:

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any
 
 import pandas as pd
-from verl_spark.report.result import RunResult, read_run
 
 from examples import arithmetic, demo, hacking
 from examples.arithmetic import Split
@@ -27,6 +26,7 @@ from recipes.miniature.results import Labels, Measured, Result, check, labels_of
 from recipes.miniature.truth import with_truth
 from verl_spark.data.records import read_records, records_file
 from verl_spark.platforms.cpu.overrides import environment
+from verl_spark.report.result import RunResult, read_run
 from verl_spark.verification.kinds import Kind
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +35,8 @@ MODELS_FILE = "models.json"
 LONGEST = 512
 """Tokens of a verification with its prompt, an appended problem included."""
 TIME_LIMIT_S = 1200.0
+ROLLOUTS = 16
+"""Of each training, kept to be looked at."""
 STUDY_KEY = "study"
 """In `RunResult.settings`: the sizes of the study."""
 
@@ -167,7 +169,7 @@ class Runner:
         done = run_verl(out, overrides, timeout_s=TIME_LIMIT_S, env=env, watch=watch)
         if done.returncode != 0:
             raise RuntimeError(f"the run {run.name} ended with status {done.returncode}: see {done.log}")
-        found = with_truth(read_run(out, run.name, self._config.task, run.seed), out / "rollouts")
+        found = with_truth(read_run(out, run.name, self._config.task, run.seed, ROLLOUTS), out / "rollouts")
         settings = {**found.settings, STUDY_KEY: self._config.sizes(run)}
         return found.model_copy(update={"settings": settings, "seconds": round(done.seconds, 1)})
 

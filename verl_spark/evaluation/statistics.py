@@ -35,7 +35,8 @@ class Estimate:
     def percent(self, signed: bool = False) -> str:
         """`52.3 % [48.0, 56.6]`, with a sign for differences."""
         sign = "+" if signed else ""
-        return f"{100 * self.mean:{sign}.1f} % [{100 * self.low:{sign}.1f}, {100 * self.high:{sign}.1f}]"
+        mean, low, high = (round(100 * value, 1) + 0.0 for value in (self.mean, self.low, self.high))  # no -0.0
+        return f"{mean:{sign}.1f} % [{low:{sign}.1f}, {high:{sign}.1f}]"
 
 
 def estimate(values: Sequence[float], seed: int = 0, problems: Sequence[str] | None = None) -> Estimate:
