@@ -172,6 +172,13 @@ def test_shares_of_steps_as_rewards(train, policy, tmp_path, design):
 
 
 @pytest.mark.full
+def test_an_outcome_verifier_on_a_server(train, policy, tmp_path):
+    with serving("--kind=orm", "--wrong-every=2") as url:
+        run = train("reward_model=spark_orm", *external(url), *recipe(policy, tmp_path))
+    check(run, tmp_path, get_design("orm"))
+
+
+@pytest.mark.full
 @pytest.mark.parametrize("design", ["selective_half", "global_step"])
 def test_the_other_step_designs_with_an_external_verifier(train, policy, tmp_path, design):
     with serving() as url:
