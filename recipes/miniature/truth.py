@@ -28,7 +28,7 @@ def with_truth(result: RunResult, rollouts: Path) -> RunResult:
         {**step, **(truths(int(step["step"]), rows) if (rows := by_step.get(int(step["step"]))) else {})}
         for step in result.steps
     ]
-    return result.model_copy(update={"steps": tuple(steps)})
+    return result.model_copy(update={"steps": steps})
 
 
 def truths(step: int, rows: list[dict[str, Any]]) -> dict[str, float]:
