@@ -19,9 +19,9 @@ import typer
 
 from benchmarks.gpu_report import spread
 from benchmarks.gpu_task import some_solution
-from examples import arithmetic
-from examples.arithmetic import Split
+from examples.chains import Split
 from examples.stage2 import LONGEST, LONGEST_REPLY
+from examples.tasks import ARITHMETIC
 from verl_spark.rl.row import is_missing, row_of
 from verl_spark.rl.scoring import Scorer
 from verl_spark.settings import SparkSettings
@@ -44,7 +44,7 @@ Pair = tuple[str, str]
 def pairs(count: int, seed: int) -> list[Pair]:
     """Problems with a response each, right or wrong."""
     rng = random.Random(seed)
-    return [(one.text, some_solution(one, rng).text()) for one in arithmetic.problems(Split.TRAIN, count, seed)]
+    return [(one.text, some_solution(one, rng).text()) for one in ARITHMETIC.problems(Split.TRAIN, count, seed)]
 
 
 def message(pair: Pair) -> str:

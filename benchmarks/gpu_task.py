@@ -15,9 +15,10 @@ from typing import Annotated, Any
 
 import typer
 
-from examples import arithmetic
-from examples.arithmetic import Problem, Solution, Split
+from examples import chains
+from examples.chains import Problem, Solution, Split
 from examples.stage2 import held_out, judge, quality
+from examples.tasks import ARITHMETIC
 from verl_spark.data.record import Record
 from verl_spark.data.sft import write_sft
 from verl_spark.verification.kinds import Kind
@@ -33,7 +34,7 @@ VLLM = {"max_model_len": 4096, "max_num_seqs": 256, "gpu_memory_utilization": 0.
 def write_sft_files(folder: Path, rows: int, seed: int = 0) -> Path:
     """SFT files of a PRM-CoT for `rows` solutions to as many problems, right and wrong, with true verifications."""
     rng = random.Random(seed)
-    problems = arithmetic.problems(Split.BASE, rows, seed)
+    problems = ARITHMETIC.problems(Split.BASE, rows, seed)
     records = (_record(number, problem, some_solution(problem, rng)) for number, problem in enumerate(problems))
     write_sft(records, folder, seed, validation_share=0.05, kinds=(Kind.PRM_COT,))
     return folder
@@ -62,17 +63,17 @@ def some_solution(problem: Problem, rng: random.Random) -> Solution:
     """Without an error, with a known first one, or with errors here and there."""
     match rng.randrange(3):
         case 0:
-            return arithmetic.right_solution(problem)
+            return chains.right_solution(problem)
         case 1:
-            return arithmetic.solution_with_error(problem, rng)[0]
+            return chains.solution_with_error(problem, rng)[0]
         case _:
-            return arithmetic.solution_with_errors(problem, 0.35, rng)
+            return chains.solution_with_errors(problem, 0.35, rng)
 
 
 def _record(number: int, problem: Problem, solution: Solution) -> Record:
     """What Stage I would keep of this solution with a verifier that makes no error."""
     text = solution.numbered()
-    truth = arithmetic.judge(problem, solution.text(), TAGS)
+    truth = chains.judge(problem, solution.text(), TAGS)
     assert truth is not None, "such a solution is written in steps"
     return Record(
         method="true",
@@ -84,7 +85,7 @@ def _record(number: int, problem: Problem, solution: Solution) -> Record:
         drop=None,
         verdict=truth.verdict,
         marks=truth.marks,
-        text=arithmetic.verification(problem, truth),
+        text=chains.verification(problem, truth),
         picked=None,
         usable=(),
         votes=None,

@@ -27,11 +27,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.mock_server import serving
-from examples import arithmetic, stage1, stage2
-from examples.arithmetic import Split
+from examples import chains, stage1, stage2
+from examples.chains import Split
 from examples.stage1 import make_data, write_config
 from examples.stage1_models import Stage1Models, stage1_models
 from examples.stage2 import LONGEST, LONGEST_REPLY, Training, held_out, judge_model, quality, train_prm
+from examples.tasks import ARITHMETIC, read_problem
 from examples.teaching import key
 from examples.tiny_models import DEFAULT_CACHE, Recipe, base_model, policy_model
 from examples.verl_run import Run, run_verl
@@ -143,7 +144,7 @@ def write_data(folder: Path, steps: int) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "train.parquet", folder / "held_out.parquet"
     for path, split, count in zip(paths, (Split.TRAIN, Split.HELD_OUT), (PROMPTS * steps, HELD_OUT), strict=True):
-        pd.DataFrame(arithmetic.rows(split, count, seed=100)).to_parquet(path)
+        pd.DataFrame(ARITHMETIC.rows(split, count, seed=100)).to_parquet(path)
     return paths
 
 
@@ -262,7 +263,7 @@ def agreement(arm: Arm, last: bool) -> Estimate:
     hits = []
     for rollout in arm.rollouts:
         if rollout["step"] in quarter and rollout["spark_verdict"] is not None:
-            truth = arithmetic.judge(arithmetic.read_problem(rollout["input"]), rollout["output"], TAGS)
+            truth = chains.judge(read_problem(rollout["input"]), rollout["output"], TAGS)
             hits.append(float(truth is not None and truth.verdict is bool(rollout["spark_verdict"])))
     return estimate(hits)
 

@@ -22,9 +22,10 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from examples import arithmetic, demo
-from examples.arithmetic import Split
+from examples import chains, demo
+from examples.chains import Split, Task
 from examples.stage1_models import stage1_models
+from examples.tasks import ARITHMETIC, read_problem
 from examples.teaching import Lessons, cached, key, teach
 from examples.tiny_models import DEFAULT_CACHE, Recipe, base_model, policy_message
 from verl_spark.evaluation.statistics import estimate
@@ -70,7 +71,7 @@ def main(
     base = base_model(cache, Recipe(), console.print)
     prm = demo.make_prm(cache, base, stage1_models(cache, report=console.print, critic=False), {})
     policy = cached(
-        cache / f"appending-{key(base.name, LESSONS, APPENDED, code=(arithmetic,))}",
+        cache / f"appending-{key(base.name, LESSONS, APPENDED, code=(chains,))}",
         lambda draft: teach("policy", appending_pairs(LESSONS), base, LESSONS, draft, console.print),
         console.print,
     )
@@ -104,18 +105,18 @@ def appending_pairs(lessons: Lessons) -> list[tuple[str, str]]:
     """What the policy is taught: careless solutions, a share of which go on with a problem of their own."""
     rng = random.Random(lessons.seed)
     found = []
-    for problem in arithmetic.problems(Split.POLICY, lessons.examples, lessons.seed):
-        solution = arithmetic.careless_solution(problem, Recipe().slip_share, rng).text()
+    for problem in ARITHMETIC.problems(Split.POLICY, lessons.examples, lessons.seed):
+        solution = chains.careless_solution(problem, Recipe().slip_share, rng).text()
         more = appendix(rng) if rng.random() < APPENDED else ""
         found.append((policy_message(problem.text), solution + more))
     return found
 
 
-def appendix(rng: random.Random) -> str:
+def appendix(rng: random.Random, task: Task = ARITHMETIC) -> str:
     """A second problem of one step, solved rightly, without any tag: the steps before it are read as they were."""
-    whole = arithmetic.problems(Split.POLICY, 1, rng.randrange(10_000))[0]
+    whole = task.problems(Split.POLICY, 1, rng.randrange(10_000))[0]
     question = whole.text.rpartition(". ")[2]
-    short = arithmetic.read_problem(f"{whole.text.partition('. ')[0]}. {whole.sentences[0]} {question}")
+    short = read_problem(f"{whole.text.partition('. ')[0]}. {whole.sentences[0]} {question}")
     return f"\n\n{short.text} {short.sentences[0]} {short.steps[0]}"
 
 
@@ -148,7 +149,7 @@ def to_answer(row: dict[str, Any]) -> str:
 
 def first_answer_right(row: dict[str, Any]) -> bool:
     """Whether a rollout's answer is right, whatever stands behind it."""
-    return TAGS.answer(to_answer(row)) == str(arithmetic.read_problem(row["input"]).answer)
+    return TAGS.answer(to_answer(row)) == str(read_problem(row["input"]).answer)
 
 
 def draw(found: dict[str, list[Step]], path: Path) -> None:

@@ -18,9 +18,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from examples import arithmetic
-from examples.arithmetic import Split
+from examples import chains
+from examples.chains import Split, Task
 from examples.stage1_models import NUMBERED, Stage1Models, stage1_models
+from examples.tasks import ARITHMETIC, read_problem
 from examples.tiny_models import DEFAULT_CACHE
 from verl_spark.data.calls import STAGES
 from verl_spark.data.config import DataConfig
@@ -56,11 +57,12 @@ def write_config(
     methods: Sequence[str] = METHODS,
     verifications: int = VERIFICATIONS,
     seed: int = 0,
+    task: Task = ARITHMETIC,
 ) -> DataConfig:
     """The run's config and its problems; the reference answers lie in the same file, as they often do."""
     rows = [
         {"id": f"p{index}", "problem": problem.text, "answer": str(problem.answer)}
-        for index, problem in enumerate(arithmetic.problems(Split.DATA, count, seed))
+        for index, problem in enumerate(task.problems(Split.DATA, count, seed))
     ]
     path = folder / "problems.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -98,7 +100,7 @@ def write_truth(config: DataConfig) -> Path:
     path = config.output.parent / "step_truth.jsonl"
     truths = {}
     for record in read_records(records_file(config.output, "single")):
-        truth = arithmetic.judge(arithmetic.read_problem(record.problem), record.solution, NUMBERED)
+        truth = chains.judge(read_problem(record.problem), record.solution, NUMBERED)
         if truth is not None:
             truths[record.solution_id] = truth.marks
     lines = (json.dumps({"solution_id": name, "marks": marks}) + "\n" for name, marks in truths.items())

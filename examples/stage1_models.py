@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from examples import arithmetic, tiny_models
-from examples.arithmetic import Problem, Split, Truth
+from examples import chains, tiny_models
+from examples.chains import Problem, Split, Task, Truth
+from examples.tasks import ARITHMETIC
 from examples.teaching import Lessons, Report, cached, key, teach
 from examples.tiny_models import Recipe, base_model
 from verl_spark.verification import prompts
@@ -26,7 +27,7 @@ class Stage1Recipe:
     base: Recipe = Recipe()
     generator: Lessons = Lessons(examples=2880, updates=90, batch=32, learning_rate=2e-3, seed=11)
     slip_share: float = 0.75
-    """The generator's teacher forgets to carry in this share of the additions of a large number that carry."""
+    """The generator's teacher is careless in this share of the operations in which the task's careless people are."""
     verifier: Lessons = Lessons(examples=3840, updates=110, batch=32, learning_rate=1.5e-3, seed=12)
     label_error: float = 0.05
     """Share of marks that are wrong in what the verifier is taught; none where it is shown the reference."""
@@ -46,7 +47,7 @@ class Stage1Models:
 
 
 class _Numbered:
-    """Solutions as Stage I has them, for `arithmetic.judge`."""
+    """Solutions as Stage I has them, for `chains.judge`."""
 
     def step_bodies(self, text: str) -> list[str] | None:
         spans = numbered_steps(text)
@@ -57,18 +58,22 @@ class _Numbered:
 
 
 NUMBERED = _Numbered()
-Maker = Callable[[Path, Path, "Stage1Recipe", Report], dict[str, Any]]
+Maker = Callable[[Path, Path, "Stage1Recipe", Report, Task], dict[str, Any]]
 
 
 def stage1_models(
-    cache: Path, recipe: Stage1Recipe = Stage1Recipe(), report: Report = print, critic: bool = True
+    cache: Path,
+    recipe: Stage1Recipe = Stage1Recipe(),
+    report: Report = print,
+    critic: bool = True,
+    task: Task = ARITHMETIC,
 ) -> Stage1Models:
     """The models, taught unless the cache has them; without the critic if it is not wanted."""
-    base = base_model(cache, recipe.base, report)
+    base = base_model(cache, recipe.base, report, task)
 
     def folder(name: str, make: Maker, *parts: Any) -> Path:
-        place = cache / f"{name}-{_key(base.name, *parts)}"
-        return cached(place, lambda draft: make(draft, base, recipe, report), report)
+        place = cache / f"{name}-{_key(task, base.name, *parts)}"
+        return cached(place, lambda draft: make(draft, base, recipe, report, task), report)
 
     return Stage1Models(
         generator=folder("generator", _make_generator, recipe.generator, recipe.slip_share),
@@ -77,41 +82,41 @@ def stage1_models(
     )
 
 
-def generator_pairs(recipe: Stage1Recipe) -> list[tuple[str, str]]:
+def generator_pairs(recipe: Stage1Recipe, task: Task = ARITHMETIC) -> list[tuple[str, str]]:
     """What the generator is taught: numbered solutions of someone careless."""
     lessons, rng = recipe.generator, random.Random(recipe.generator.seed)
     return [
         (
             prompts.generator_message(problem.text),
-            arithmetic.careless_solution(problem, recipe.slip_share, rng).numbered(),
+            chains.careless_solution(problem, recipe.slip_share, rng).numbered(),
         )
-        for problem in arithmetic.problems(Split.GENERATOR, lessons.examples, lessons.seed)
+        for problem in task.problems(Split.GENERATOR, lessons.examples, lessons.seed)
     ]
 
 
-def verifier_pairs(recipe: Stage1Recipe) -> list[tuple[str, str]]:
+def verifier_pairs(recipe: Stage1Recipe, task: Task = ARITHMETIC) -> list[tuple[str, str]]:
     """What the verifier is taught: verifications in which a share of the marks is wrong.
 
     Every third prompt shows the reference answer, and there the marks are right: it says which solutions are wrong."""
     rng = random.Random(recipe.verifier.seed)
     pairs = []
-    for index, (problem, solution, truth) in enumerate(_judged(Split.VERIFIER, recipe.verifier, rng)):
+    for index, (problem, solution, truth) in enumerate(_judged(task, Split.VERIFIER, recipe.verifier, rng)):
         reference = str(problem.answer) if index % 3 == 0 else None
-        marks = truth.marks if reference else arithmetic.turned(truth.marks, recipe.label_error, rng)
+        marks = truth.marks if reference else chains.turned(truth.marks, recipe.label_error, rng)
         shown = render_numbered(solution).text
         message = prompts.stage1_message(problem.text, shown, len(marks), examples=False, reference=reference)
-        pairs.append((message, arithmetic.verification(problem, truth, marks)))
+        pairs.append((message, chains.verification(problem, truth, marks)))
     return pairs
 
 
-def critic_pairs(recipe: Stage1Recipe) -> list[tuple[str, str]]:
+def critic_pairs(recipe: Stage1Recipe, task: Task = ARITHMETIC) -> list[tuple[str, str]]:
     """What the critic is taught: critiques, and verifications into which they are merged, half of each."""
     rng = random.Random(recipe.critic.seed)
     pairs = []
-    for index, (problem, solution, truth) in enumerate(_judged(Split.CRITIC, recipe.critic, rng)):
-        given = arithmetic.turned(truth.marks, recipe.label_error, rng)
-        believed = arithmetic.turned(truth.marks, recipe.critique_error, rng)
-        verification = arithmetic.verification(problem, truth, given)
+    for index, (problem, solution, truth) in enumerate(_judged(task, Split.CRITIC, recipe.critic, rng)):
+        given = chains.turned(truth.marks, recipe.label_error, rng)
+        believed = chains.turned(truth.marks, recipe.critique_error, rng)
+        verification = chains.verification(problem, truth, given)
         critique = "\n".join(
             f"Step {number}: {equation}. The mark {'stands' if mark == belief else 'is wrong'}."
             for number, (equation, mark, belief) in enumerate(
@@ -123,50 +128,50 @@ def critic_pairs(recipe: Stage1Recipe) -> list[tuple[str, str]]:
             pairs.append((prompts.critique_message(problem.text, shown, verification), critique))
         else:
             message = prompts.merge_message(problem.text, shown, len(given), verification, critique)
-            pairs.append((message, arithmetic.verification(problem, truth, believed)))
+            pairs.append((message, chains.verification(problem, truth, believed)))
     return pairs
 
 
 def _equations(problem: Problem, count: int) -> list[str]:
     """The right equations of the problem, for a solution of `count` steps."""
-    found = [str(step) for step in problem.steps] + [arithmetic.NOTHING] * count
+    found = [str(step) for step in problem.steps] + [chains.NOTHING] * count
     return found[:count]
 
 
-def _judged(split: Split, lessons: Lessons, rng: random.Random) -> list[tuple[Problem, str, Truth]]:
+def _judged(task: Task, split: Split, lessons: Lessons, rng: random.Random) -> list[tuple[Problem, str, Truth]]:
     """Problems with a constructed numbered solution each, and the truth about it.
 
     A quarter is right, a quarter has errors of all kinds, the others are by someone who misreads and by someone
     careless, as the generator's are."""
     makers = (
-        arithmetic.right_solution,
-        lambda problem: arithmetic.solution_with_errors(problem, tiny_models.WRONG_STEPS, rng),
-        lambda problem: arithmetic.misreading_solution(problem, 0.4, rng),
-        lambda problem: arithmetic.careless_solution(problem, 0.5, rng),
+        chains.right_solution,
+        lambda problem: chains.solution_with_errors(problem, tiny_models.WRONG_STEPS, rng),
+        lambda problem: chains.misreading_solution(problem, 0.4, rng),
+        lambda problem: chains.careless_solution(problem, 0.5, rng),
     )
     found = []
-    for problem in arithmetic.problems(split, lessons.examples, lessons.seed):
+    for problem in task.problems(split, lessons.examples, lessons.seed):
         solution = rng.choice(makers)(problem).numbered()
-        truth = arithmetic.judge(problem, solution, NUMBERED)
+        truth = chains.judge(problem, solution, NUMBERED)
         assert truth is not None
         found.append((problem, solution, truth))
     return found
 
 
-def _make_generator(folder: Path, base: Path, recipe: Stage1Recipe, report: Report) -> dict[str, Any]:
-    taught = teach("generator", generator_pairs(recipe), base, recipe.generator, folder, report)
+def _make_generator(folder: Path, base: Path, recipe: Stage1Recipe, report: Report, task: Task) -> dict[str, Any]:
+    taught = teach("generator", generator_pairs(recipe, task), base, recipe.generator, folder, report)
     return {**taught, "slip_share": recipe.slip_share, "split": Split.GENERATOR.value}
 
 
-def _make_verifier(folder: Path, base: Path, recipe: Stage1Recipe, report: Report) -> dict[str, Any]:
-    taught = teach("verifier", verifier_pairs(recipe), base, recipe.verifier, folder, report)
+def _make_verifier(folder: Path, base: Path, recipe: Stage1Recipe, report: Report, task: Task) -> dict[str, Any]:
+    taught = teach("verifier", verifier_pairs(recipe, task), base, recipe.verifier, folder, report)
     return {**taught, "label_error": recipe.label_error, "split": Split.VERIFIER.value}
 
 
-def _make_critic(folder: Path, base: Path, recipe: Stage1Recipe, report: Report) -> dict[str, Any]:
-    taught = teach("critic", critic_pairs(recipe), base, recipe.critic, folder, report)
+def _make_critic(folder: Path, base: Path, recipe: Stage1Recipe, report: Report, task: Task) -> dict[str, Any]:
+    taught = teach("critic", critic_pairs(recipe, task), base, recipe.critic, folder, report)
     return {**taught, "critique_error": recipe.critique_error, "split": Split.CRITIC.value}
 
 
 def _key(*parts: Any) -> str:
-    return key(*parts, code=(arithmetic, tiny_models, sys.modules[__name__]))
+    return key(*parts, code=(chains, tiny_models, sys.modules[__name__]))

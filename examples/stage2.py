@@ -22,10 +22,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from examples import arithmetic
-from examples.arithmetic import Split
+from examples import chains
+from examples.chains import Split, Task
 from examples.stage1 import make_data, write_config
 from examples.stage1_models import stage1_models
+from examples.tasks import ARITHMETIC
 from examples.tiny_engine import TinyEngine
 from examples.tiny_models import DEFAULT_CACHE, Recipe, base_model
 from examples.verl_run import run_command, side_by_side
@@ -187,13 +188,13 @@ def rows_of(data: Path, kind: Kind) -> int:
     return int(pq.ParquetFile(data / kind.value / "train.parquet").metadata.num_rows)
 
 
-def held_out(count: int = HELD_OUT, seed: int = 0) -> list[Item]:
+def held_out(count: int = HELD_OUT, seed: int = 0, task: Task = ARITHMETIC) -> list[Item]:
     """Solutions of problems that no model has seen; every second one is wrong from a known step on."""
     rng = random.Random(seed)
     items = []
-    for index, problem in enumerate(arithmetic.problems(Split.HELD_OUT, count, seed=200 + seed)):
+    for index, problem in enumerate(task.problems(Split.HELD_OUT, count, seed=200 + seed)):
         solution, first = (
-            arithmetic.solution_with_error(problem, rng) if index % 2 else (arithmetic.right_solution(problem), -1)
+            chains.solution_with_error(problem, rng) if index % 2 else (chains.right_solution(problem), -1)
         )
         text = solution.numbered()
         steps = tuple(span.body for span in numbered_steps(text) or ())

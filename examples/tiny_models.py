@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 
-from examples import arithmetic
-from examples.arithmetic import Problem, Solution, Split
+from examples import chains
+from examples.chains import Problem, Solution, Split, Task
+from examples.tasks import ARITHMETIC
 from examples.teaching import (
     TURN_END,
     Example,
@@ -69,25 +70,25 @@ class Recipe:
     """Its third: problems worked out, two thirds of them beside somebody's steps."""
     policy: Lessons = Lessons(examples=2880, updates=90, batch=32, learning_rate=2e-3, seed=2)
     slip_share: float = 0.75
-    """The policy's teacher forgets to carry in this share of the additions of a large number that carry."""
+    """The policy's teacher is careless in this share of the operations in which the task's careless people are."""
     held_out: int = 200
     """Problems on which the policy is measured."""
 
 
-def base_model(cache: Path, recipe: Recipe, report: Report) -> Path:
-    """The model from which all others start, taught unless the cache has it."""
-    folder = cache / f"base-{_key(recipe.shape, recipe.facts, recipe.quoting, recipe.working)}"
-    return cached(folder, lambda draft: _make_base(draft, recipe, report), report)
+def base_model(cache: Path, recipe: Recipe, report: Report, task: Task = ARITHMETIC) -> Path:
+    """The model from which all others of the task start, taught unless the cache has it."""
+    folder = cache / f"base-{_key(task, recipe.shape, recipe.facts, recipe.quoting, recipe.working)}"
+    return cached(folder, lambda draft: _make_base(draft, recipe, report, task), report)
 
 
-def policy_model(cache: Path, start: Path, recipe: Recipe, report: Report) -> Path:
+def policy_model(cache: Path, start: Path, recipe: Recipe, report: Report, task: Task = ARITHMETIC) -> Path:
     """The model that reinforcement learning starts from, itself taught from `start` unless the cache has it."""
-    folder = cache / f"policy-{_key(start.name, recipe.policy, recipe.slip_share, recipe.held_out)}"
-    return cached(folder, lambda draft: _make_policy(draft, start, recipe, report), report)
+    folder = cache / f"policy-{_key(task, start.name, recipe.policy, recipe.slip_share, recipe.held_out)}"
+    return cached(folder, lambda draft: _make_policy(draft, start, recipe, report, task), report)
 
 
 def _key(*parts: Any) -> str:
-    return key(*parts, code=(arithmetic, sys.modules[__name__]))
+    return key(*parts, code=(chains, sys.modules[__name__]))
 
 
 def policy_message(problem: str) -> str:
@@ -114,19 +115,19 @@ def score_policy(problems: Sequence[Problem], solutions: Sequence[str]) -> Polic
 # --- the base model ---------------------------------------------------------------------------------------------------
 
 
-def _make_base(folder: Path, recipe: Recipe, report: Report) -> dict[str, Any]:
+def _make_base(folder: Path, recipe: Recipe, report: Report, task: Task) -> dict[str, Any]:
     seed = recipe.facts.seed
     torch.manual_seed(seed)
     rng = random.Random(seed)
-    tokenizer = build_tokenizer(_stretches())
-    model = fresh_model(tokenizer, recipe.shape, arithmetic.HIGHEST)
+    tokenizer = build_tokenizer(_stretches(task))
+    model = fresh_model(tokenizer, recipe.shape, task.highest)
 
     def page(parts: Parts) -> Example:
         return Example.of((tokenizer.encode(text), learned) for text, learned in parts)
 
-    problems = arithmetic.problems(Split.BASE, recipe.working.examples, seed)
-    facts = [page(arithmetic.facts(FACTS_A_PAGE, rng)) for _ in range(recipe.facts.examples)]
-    quotes = [page(arithmetic.quoted_steps(rng)) for _ in range(recipe.quoting.examples)]
+    problems = task.problems(Split.BASE, recipe.working.examples, seed)
+    facts = [page(task.facts(FACTS_A_PAGE, rng)) for _ in range(recipe.facts.examples)]
+    quotes = [page(task.quoted_steps(rng)) for _ in range(recipe.quoting.examples)]
     worked = dialogues(
         tokenizer, [(_reworked if n % 3 else _solved)(problem, rng) for n, problem in enumerate(problems)]
     )
@@ -138,12 +139,12 @@ def _make_base(folder: Path, recipe: Recipe, report: Report) -> dict[str, Any]:
     ):
         teaching[name] = train(f"base, {name}", model, examples, lessons, tokenizer.pad_token_id, report)
     save(folder, model, tokenizer)
-    return {"shape": asdict(recipe.shape), "split": Split.BASE.value, **teaching}
+    return {"task": task.name, "shape": asdict(recipe.shape), "split": Split.BASE.value, **teaching}
 
 
 def _solved(problem: Problem, rng: random.Random) -> tuple[str, str]:
     """A problem and its right solution, as the generator is asked or as the policy is."""
-    solution = arithmetic.right_solution(problem)
+    solution = chains.right_solution(problem)
     if rng.random() < 0.5:
         return prompts.generator_message(problem.text), solution.numbered()
     return policy_message(problem.text), solution.text()
@@ -153,14 +154,12 @@ def _reworked(problem: Problem, rng: random.Random) -> tuple[str, str]:
     """What the base model is taught: it is asked to judge muddled steps, and works the problem out without judging.
 
     It has seen the prompts then, quotes and calculates; no mark and no verdict does it know."""
-    solution = arithmetic.muddled_solution(problem, rng)
+    solution = chains.muddled_solution(problem, rng)
     shown = render_numbered(solution.numbered()).text
     equations = [str(step) for step in solution.steps]
     reply = "\n\n".join(
         f"{heading(number, equation)}\n{line}"
-        for number, (equation, line) in enumerate(
-            zip(equations, arithmetic.reworked(problem, equations), strict=True), 1
-        )
+        for number, (equation, line) in enumerate(zip(equations, chains.reworked(problem, equations), strict=True), 1)
     )
     if rng.random() < 0.5:
         return prompts.verifier_message(Kind.PRM_COT, problem.text, shown), reply
@@ -170,18 +169,18 @@ def _reworked(problem: Problem, rng: random.Random) -> tuple[str, str]:
 # --- the policy -----------------------------------------------------------------------------------------------------
 
 
-def _make_policy(folder: Path, start: Path, recipe: Recipe, report: Report) -> dict[str, Any]:
+def _make_policy(folder: Path, start: Path, recipe: Recipe, report: Report, task: Task) -> dict[str, Any]:
     lessons = recipe.policy
     rng = random.Random(lessons.seed)
-    problems = arithmetic.problems(Split.POLICY, lessons.examples, lessons.seed)
+    problems = task.problems(Split.POLICY, lessons.examples, lessons.seed)
     pairs = [
-        (policy_message(problem.text), arithmetic.careless_solution(problem, recipe.slip_share, rng).text())
+        (policy_message(problem.text), chains.careless_solution(problem, recipe.slip_share, rng).text())
         for problem in problems
     ]
     taught = teach("policy", pairs, start, lessons, folder, report)
 
     student = TinyModel(folder)
-    held_out = arithmetic.problems(Split.HELD_OUT, recipe.held_out, lessons.seed)
+    held_out = task.problems(Split.HELD_OUT, recipe.held_out, lessons.seed)
     messages = [policy_message(problem.text) for problem in held_out]
     scores = {}
     for manner in ("greedy", "sampled"):
@@ -201,29 +200,29 @@ def constructed(problem: Problem, rng: random.Random) -> Solution:
     Many steps are wrong: where nearly all are right, a small model works the result out instead of reading it."""
     draw = rng.random()
     if draw < 0.35:
-        return arithmetic.right_solution(problem)
+        return chains.right_solution(problem)
     if draw < 0.9:
-        return arithmetic.solution_with_errors(problem, WRONG_STEPS, rng)
-    return arithmetic.solution_with_wrong_end(problem, rng)
+        return chains.solution_with_errors(problem, WRONG_STEPS, rng)
+    return chains.solution_with_wrong_end(problem, rng)
 
 
-def _stretches() -> list[str]:
+def _stretches(task: Task) -> list[str]:
     """Texts that get a token of their own: numbers, lines of the prompts, and pieces of many sample dialogues."""
     rng = random.Random(0)
-    found = {str(number): None for number in range(10, arithmetic.HIGHEST + 1)}
+    found = {str(number): None for number in range(10, task.highest + 1)}
     found |= dict.fromkeys(("user\n", "assistant\n", f"{TURN_END}\n".removeprefix(TURN_END)))
     for prompt in ("\n\n" + TAGS.instruction(), *_static_lines()):
         found |= dict.fromkeys(re.findall(r"[^\n]*\n+|[^\n]+", prompt))
-    for problem in arithmetic.problems(Split.BASE, 2000, seed=0):
+    for problem in task.problems(Split.BASE, 2000, seed=0):
         solution = constructed(problem, rng)
-        truth = arithmetic.judge(problem, solution.text(), TAGS)
+        truth = chains.judge(problem, solution.text(), TAGS)
         assert truth is not None
         dialogue = (
             problem.text,
             solution.text(),
             solution.numbered(),
             prompts.verifier_message(Kind.PRM_COT, problem.text, render(solution.text(), TAGS).text),
-            arithmetic.verification(problem, truth),
+            chains.verification(problem, truth),
         )
         found |= dict.fromkeys(piece for text in dialogue for piece in _PIECE.findall(text) if len(piece) > 1)
     return list(found)

@@ -1,10 +1,12 @@
 """The demonstration of solution appending, without training: what the policy is taught, and what is counted."""
 
+import random
 import xml.etree.ElementTree as ET
 
 import pytest
 
-from examples import arithmetic, hacking
+from examples import hacking
+from examples.tasks import TASKS, read_problem
 from examples.teaching import Lessons
 from verl_spark.verification.gate import GateReason
 from verl_spark.verification.policy_format import TAGS, write_tags
@@ -34,13 +36,15 @@ def test_a_share_of_the_solutions_goes_on_and_the_gate_refuses_exactly_those():
         assert TAGS.step_bodies(reply) is not None, "the steps are found as without the appendix"
 
 
-def test_what_is_appended_is_another_problem_rightly_solved():
-    for _, reply in PAIRS:
-        if TAGS.goes_on(reply):
-            second = reply.split("\n\n")[-1]
-            problem = arithmetic.read_problem(second)
-            assert len(problem.steps) == 1
-            assert second.endswith(f"{problem.sentences[0]} {problem.steps[0]}")
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_what_is_appended_is_another_problem_rightly_solved(task):
+    rng = random.Random(0)
+    for _ in range(50):
+        second = hacking.appendix(rng, task)
+        problem = read_problem(second)
+        assert problem.task is task
+        assert len(problem.steps) == 1
+        assert second.endswith(f"{problem.sentences[0]} {problem.steps[0]}")
 
 
 def test_rewards_of_appended_solutions_and_of_others_are_kept_apart_and_missing_ones_left_out():

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from examples import arithmetic, stage2
+from examples import chains, stage2
 from examples.stage1_models import NUMBERED
+from examples.tasks import TASKS, read_problem
 from tests.prm import made
 from verl_spark.verification.kinds import Kind
 from verl_spark.verification.rendering import render_steps
@@ -18,7 +19,7 @@ ITEMS = stage2.held_out(80)
 def truth_of(item):
     """The truth about an item, by the program that knows the task."""
     text = render_steps(item.steps, item.answer).text
-    return arithmetic.judge(arithmetic.read_problem(item.problem), text, NUMBERED)
+    return chains.judge(read_problem(item.problem), text, NUMBERED)
 
 
 class Knowing:
@@ -40,13 +41,15 @@ async def quality_of(engine, kind, folder):
     return stage2.quality(await stage2.judge(engine, "knowing", kind, ITEMS, folder), kind)
 
 
-def test_half_of_the_solutions_are_wrong_from_the_labelled_step_on():
-    for place, item in enumerate(ITEMS):
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_half_of_the_solutions_are_wrong_from_the_labelled_step_on(task):
+    items = stage2.held_out(80, task=task)
+    for place, item in enumerate(items):
         truth = truth_of(item)
         assert (-1 if truth.first_error is None else truth.first_error) == item.label
         assert (item.label >= 0) == bool(place % 2)
         assert item.answer_correct is truth.answer_right
-    assert len({item.problem for item in ITEMS}) == len(ITEMS)
+    assert len({item.problem for item in items}) == len(items)
 
 
 @pytest.mark.parametrize("kind", [Kind.PRM, Kind.PRM_COT])
