@@ -1,6 +1,6 @@
 """The study with one command, as far as it is not done yet.
 
-python -m recipes.miniature [--quick] [--only NAME ...] [--seed N ...] [--tables]
+python -m recipes.miniature [--task clock] [--quick] [--only NAME ...] [--seed N ...] [--tables]
 """
 
 import os
@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from examples.tiny_models import DEFAULT_CACHE
-from recipes.miniature.config import HERE, StudyConfig
+from recipes.miniature.config import HERE, StudyConfig, TaskName, variant
 from recipes.miniature.questions import write_study
 from recipes.miniature.runs import Runner
 from verl_spark.platforms.cpu.overrides import environment
@@ -22,6 +22,7 @@ console = Console()
 
 
 def main(
+    task: Annotated[TaskName, typer.Option(help="What is solved and verified.")] = "arithmetic",
     quick: Annotated[
         bool, typer.Option("--quick", help="A small form: two questions, the core arms, one seed.")
     ] = False,
@@ -33,9 +34,9 @@ def main(
     cache: Annotated[Path, typer.Option(help="Where the tiny models are kept.")] = DEFAULT_CACHE,
 ) -> None:
     """Do the runs that have no result yet, and write the tables of all results."""
-    config = StudyConfig.load(quick)
+    config = StudyConfig.load(quick, task)
     folder = (folder / "quick" if quick else folder).resolve()
-    results = (results or HERE / "results" / ("quick" if quick else config.task)).resolve()
+    results = (results or HERE / "results" / ("-".join(variant(quick, task)) or task)).resolve()
     if not tables:
         os.environ.update(environment())  # for the engines, which are processes of their own
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what it runs, as Ctrl-C does

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from omegaconf import OmegaConf
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -12,6 +12,8 @@ from verl_spark.settings import Node
 from verl_spark.verification.kinds import Kind
 
 HERE = Path(__file__).parent
+TaskName = Literal["arithmetic", "clock"]
+"""A task of `examples.tasks`; all but the first have a file of their own, which is put over `config.yaml`."""
 SINGLE_AT_COST = "single_at_cost"
 """Data set of question (b): the method `single`, for as many verifications as the other methods need."""
 
@@ -43,6 +45,11 @@ class Arm(Node):
     core: bool = False
 
 
+def variant(quick: bool, task: TaskName) -> list[str]:
+    """What the study is beside the whole one of the first task: names of the files that are put over `config.yaml`."""
+    return [task] * (task != "arithmetic") + ["quick"] * quick
+
+
 class RunId(NamedTuple):
     """A run of the study, and the name of its result file."""
 
@@ -60,7 +67,7 @@ class RunId(NamedTuple):
 class StudyConfig(Node):
     """The study: `recipes/miniature/config.yaml`."""
 
-    task: str
+    task: TaskName
     seeds: PositiveInt
     seeds_of_others: NonNegativeInt
     labels: Labels
@@ -70,9 +77,9 @@ class StudyConfig(Node):
     arms: dict[str, Arm]
 
     @classmethod
-    def load(cls, quick: bool = False) -> "StudyConfig":
-        """The whole study or the quick one."""
-        files = [HERE / "config.yaml", *([HERE / "quick.yaml"] if quick else [])]
+    def load(cls, quick: bool = False, task: TaskName = "arithmetic") -> "StudyConfig":
+        """The whole study of a task, or the quick one."""
+        files = [HERE / f"{name}.yaml" for name in ("config", *variant(quick, task))]
         return cls.model_validate(OmegaConf.to_container(OmegaConf.merge(*map(OmegaConf.load, files))))
 
     def runs(self) -> Iterator[RunId]:

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from examples import arithmetic, hacking
-from examples.arithmetic import Split
+from examples import chains, hacking
+from examples.chains import Split, Task
+from examples.tasks import ARITHMETIC
 from examples.teaching import cached, key, teach
 from examples.tiny_models import Recipe, policy_message
 from recipes.miniature.config import PolicyName
@@ -21,25 +22,25 @@ Report = Callable[[str], None]
 Pairs = list[tuple[str, str]]
 
 
-def policy(name: PolicyName, cache: Path, base: Path, report: Report) -> Path:
+def policy(name: PolicyName, cache: Path, base: Path, report: Report, task: Task = ARITHMETIC) -> Path:
     """The policy of this name, taught unless the cache has it."""
     appended = hacking.APPENDED if name is PolicyName.APPENDING else 0.0
 
     def make(draft: Path) -> dict[str, Any]:
-        taught = teach(f"policy, {name.value}", pairs(appended), base, LESSONS, draft, report)
+        taught = teach(f"policy, {name.value}", pairs(appended, task), base, LESSONS, draft, report)
         return {**taught, "slip_share": SLIP_SHARE, "forgets": FORGETS, "appended": appended, "split": Split.POLICY}
 
-    name_ = key(base.name, LESSONS, SLIP_SHARE, FORGETS, appended, code=(arithmetic, hacking))
+    name_ = key(task, base.name, LESSONS, SLIP_SHARE, FORGETS, appended, code=(chains, hacking))
     return cached(cache / f"miniature-{name.value}-{name_}", make, report)
 
 
-def pairs(appended: float) -> Pairs:
+def pairs(appended: float, task: Task = ARITHMETIC) -> Pairs:
     """What a policy is taught: solutions of someone who forgets to carry and to borrow, this share with an appendix."""
     rng = random.Random(LESSONS.seed)
     found = []
-    for problem in arithmetic.problems(Split.POLICY, LESSONS.examples, LESSONS.seed):
-        solution = arithmetic.careless_solution(problem, SLIP_SHARE, rng, FORGETS).text()
+    for problem in task.problems(Split.POLICY, LESSONS.examples, LESSONS.seed):
+        solution = chains.careless_solution(problem, SLIP_SHARE, rng, FORGETS).text()
         found.append(
-            (policy_message(problem.text), solution + (hacking.appendix(rng) if rng.random() < appended else ""))
+            (policy_message(problem.text), solution + (hacking.appendix(rng, task) if rng.random() < appended else ""))
         )
     return found

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from examples import arithmetic
+from examples import chains
 from examples.stage1_models import NUMBERED
+from examples.tasks import read_problem
 from recipes.miniature.config import RunId, StudyConfig
 from verl_spark.data.record import Record
 from verl_spark.evaluation.asking import Judgement
@@ -103,7 +104,7 @@ def labels_of(records: Iterable[Record]) -> Iterator[Label]:
     for record in records:
         if record.drop is not None or record.marks is None or record.verdict is None:
             continue
-        truth = arithmetic.judge(arithmetic.read_problem(record.problem), record.solution, NUMBERED)
+        truth = chains.judge(read_problem(record.problem), record.solution, NUMBERED)
         if truth is not None and len(truth.marks) == len(record.marks):
             marks = _bits(record.marks)
             yield Label(record.problem_id, truth.answer_right, record.verdict, _bits(truth.marks), marks)

@@ -12,11 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-from examples import arithmetic, demo, hacking
-from examples.arithmetic import Split
+from examples import demo, hacking
+from examples.chains import Split
 from examples.stage1 import make_data, write_config
 from examples.stage1_models import Stage1Models, stage1_models
 from examples.stage2 import SMALL, held_out, judge_model, rows_of, train_prm
+from examples.tasks import TASKS
 from examples.tiny_models import Recipe, base_model
 from examples.verl_run import run_verl
 from examples.vllm_server import vllm_server
@@ -24,6 +25,7 @@ from recipes.miniature import models
 from recipes.miniature.config import SINGLE_AT_COST, Arm, PolicyName, RunId, StudyConfig
 from recipes.miniature.results import Labels, Measured, Result, check, labels_of, verdicts_of
 from recipes.miniature.truth import with_truth
+from verl_spark.data.methods import get_method
 from verl_spark.data.records import read_records, records_file
 from verl_spark.platforms.cpu.overrides import environment
 from verl_spark.report.result import RunResult, read_run
@@ -49,7 +51,7 @@ class Runner:
     def __init__(self, config: StudyConfig, folder: Path, results: Path, cache: Path, report: Report) -> None:
         """`folder` takes everything that is made, `results` the small files, `cache` the tiny models."""
         self._config, self._folder, self._results, self._cache = config, folder, results, cache
-        self._report = report
+        self._report, self._task = report, TASKS[config.task]
         self._open = ExitStack()
         self._serves: tuple[int, Kind] | None = None
         self._url = ""
@@ -107,9 +109,9 @@ class Runner:
         place.mkdir(parents=True, exist_ok=True)
         taught = self._stage1_models()
         if at_cost:
-            config = write_config(place, taught, sizes.problems * sizes.verifications, ["single"], 1, seed)
+            config = write_config(place, taught, sizes.problems * sizes.verifications, ["single"], 1, seed, self._task)
         else:
-            config = write_config(place, taught, sizes.problems, sizes.methods, sizes.verifications, seed)
+            config = write_config(place, taught, sizes.problems, sizes.methods, sizes.verifications, seed, self._task)
         done = place / "done"  # else engines would start to find that nothing is owed
         if not done.exists():
             self._report(f"Stage I, seed {seed}: {make_data(config)}")
@@ -123,7 +125,7 @@ class Runner:
         data, kind = run.name.split("-")
         place, rows = self._trained(data, Kind(kind), run.seed)
         trained = time.monotonic()
-        judged = judge_model(place / "export", Kind(kind), held_out(), place / "measured")
+        judged = judge_model(place / "export", Kind(kind), held_out(task=self._task), place / "measured")
         return Measured(
             seed=run.seed,
             sizes=self._config.sizes(run),
@@ -197,23 +199,26 @@ class Runner:
         folder = self._seed_folder(seed)
         folder.mkdir(parents=True, exist_ok=True)
         train, measured = folder / "train.parquet", folder / "held_out.parquet"
-        pd.DataFrame(arithmetic.rows(Split.TRAIN, demo.PROMPTS * self._config.steps, 100 + seed)).to_parquet(train)
-        pd.DataFrame(arithmetic.rows(Split.HELD_OUT, self._config.held_out, 100)).to_parquet(measured)
+        pd.DataFrame(self._task.rows(Split.TRAIN, demo.PROMPTS * self._config.steps, 100 + seed)).to_parquet(train)
+        pd.DataFrame(self._task.rows(Split.HELD_OUT, self._config.held_out, 100)).to_parquet(measured)
         return train, measured
 
     # --- models -------------------------------------------------------------------------------------------------------
 
     def _base(self) -> Path:
-        return self._taught("base", base_model(self._cache, Recipe(), self._report))
+        return self._taught("base", base_model(self._cache, Recipe(), self._report, self._task))
 
     def _stage1_models(self) -> Stage1Models:
-        found = stage1_models(self._cache, report=self._report)
+        critic = any(get_method(name).refined for name in self._config.labels.methods)
+        found = stage1_models(self._cache, report=self._report, critic=critic, task=self._task)
         for name, model in vars(found).items():
-            self._taught(name, model)
+            if model is not None:
+                self._taught(name, model)
         return found
 
     def _policy(self, name: PolicyName) -> Path:
-        return self._taught(f"policy, {name.value}", models.policy(name, self._cache, self._base(), self._report))
+        model = models.policy(name, self._cache, self._base(), self._report, self._task)
+        return self._taught(f"policy, {name.value}", model)
 
     def _taught(self, name: str, model: Path) -> Path:
         """Keeps how the model was taught with the results."""

@@ -5,7 +5,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from examples import arithmetic, hacking
+from examples import chains, hacking
+from examples.tasks import read_problem
 from verl_spark.report.result import RunResult
 from verl_spark.verification.policy_format import TAGS
 
@@ -36,7 +37,7 @@ def truths(step: int, rows: list[dict[str, Any]]) -> dict[str, float]:
     said = hacking.step_of(step, rows)
     verdicts = []
     for row in rows:
-        truth = arithmetic.judge(arithmetic.read_problem(row["input"]), hacking.to_answer(row), TAGS)
+        truth = chains.judge(read_problem(row["input"]), hacking.to_answer(row), TAGS)
         if row["spark_verdict"] is not None and truth is not None:
             verdicts.append(truth.verdict is bool(row["spark_verdict"]))
     found = {

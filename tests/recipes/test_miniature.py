@@ -2,13 +2,16 @@
 
 import random
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
-from examples import arithmetic
-from examples.arithmetic import Split
+from examples import chains
+from examples.chains import Split
+from examples.tasks import TASKS, read_problem
+from recipes.miniature import __main__ as command
 from recipes.miniature import designs, models, questions
-from recipes.miniature.config import PolicyName, RunId, StudyConfig
+from recipes.miniature.config import PolicyName, RunId, StudyConfig, TaskName
 from recipes.miniature.questions import Claim, Results
 from recipes.miniature.results import Label, Labels, Measured, StaleResult, Verdict, labels_of
 from recipes.miniature.runs import STUDY_KEY, Runner
@@ -62,6 +65,27 @@ def test_the_quick_form_has_one_seed_and_the_core_arms():
     assert {run.seed for run in runs} == {0}
 
 
+def test_the_second_task_repeats_prm_cot_against_rlvr():
+    assert set(get_args(TaskName)) == set(TASKS)
+    clock = StudyConfig.load(task="clock")
+    assert clock.task == "clock"
+    owed = [("labels", "all"), ("prm", "step-prm_cot"), ("arm", "prm_cot"), ("arm", "rlvr")]
+    assert list(clock.runs()) == [RunId(*run, seed) for seed in range(3) for run in owed]
+    assert clock.labels == CONFIG.labels.model_copy(update={"methods": ("single", "step")})
+    arms = {run.name for run in StudyConfig.load(quick=True, task="clock").runs() if run.what == "arm"}
+    assert arms == {"prm_cot", "rlvr"}
+
+
+def test_no_study_takes_another_one_s_results_for_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "HERE", tmp_path)
+    for task in TASKS:
+        for quick in (False, True):
+            command.main(task=task, quick=quick, tables=True)
+    assert {path.parent.name for path in tmp_path.glob(f"results/*/{questions.STUDY_FILE}")} == {
+        *("arithmetic", "quick", "clock", "clock-quick")
+    }
+
+
 def test_every_verifier_that_an_arm_asks_is_one_that_is_measured():
     taught = {kind for data, kind in CONFIG.reward_models if data == "step"}
     assert {arm.verifier for arm in CONFIG.arms.values() if arm.verifier} <= taught
@@ -81,12 +105,13 @@ def test_the_short_designs_differ_from_the_paper_s_in_their_lower_limit_alone(na
     assert refused is None if name == "GLOBAL_STEP" else refused.state is State.STEP_LIMIT
 
 
-def test_policies_start_below_70_percent_and_one_of_them_appends():
-    pairs = models.pairs(0.0)
-    right = [TAGS.answer(reply) == str(arithmetic.read_problem(message).answer) for message, reply in pairs]
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_policies_start_below_70_percent_and_one_of_them_appends(task):
+    pairs = models.pairs(0.0, task)
+    right = [TAGS.answer(reply) == str(read_problem(message).answer) for message, reply in pairs]
     assert 0.45 < sum(right) / len(right) < 0.75  # greedily it slips wherever the teacher mostly does
     assert not any(TAGS.goes_on(reply) for _, reply in pairs)
-    appended = [TAGS.goes_on(reply) for _, reply in models.pairs(0.3)]
+    appended = [TAGS.goes_on(reply) for _, reply in models.pairs(0.3, task)]
     assert 0.25 < sum(appended) / len(appended) < 0.35
 
 
@@ -101,9 +126,10 @@ def made_record(problem, solution, marks, verdict):
     )
 
 
-def test_labels_are_kept_beside_the_truth_and_dropped_records_are_not():
-    problem = arithmetic.problems(Split.DATA, 1, seed=5)[0]
-    wrong, first = arithmetic.solution_with_error(problem, random.Random(0))
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_labels_are_kept_beside_the_truth_and_dropped_records_are_not(task):
+    problem = task.problems(Split.DATA, 1, seed=5)[0]
+    wrong, first = chains.solution_with_error(problem, random.Random(0))
     marks = [1] * len(problem.steps)
     kept = made_record(problem, wrong, marks, True)
     (found,) = labels_of([kept, replace(kept, drop="tie"), replace(kept, marks=(1,))])
@@ -190,9 +216,10 @@ def rollout(problem, solution, verdict, more="", **fields):
     return {"step": 1, "input": problem.text, "output": output, "spark_verdict": float(verdict), **known, **fields}
 
 
-def test_what_training_did_not_see_is_told_from_its_rollouts():
-    problem = arithmetic.problems(Split.TRAIN, 1, seed=5)[0]
-    right, wrong = arithmetic.right_solution(problem), arithmetic.solution_with_error(problem, random.Random(0))[0]
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_what_training_did_not_see_is_told_from_its_rollouts(task):
+    problem = task.problems(Split.TRAIN, 1, seed=5)[0]
+    right, wrong = chains.right_solution(problem), chains.solution_with_error(problem, random.Random(0))[0]
     rows = [rollout(problem, right, True), rollout(problem, wrong, True), rollout(problem, right, True, " And more.")]
     rows.append(rollout(problem, right, False, spark_verdict=None, spark_missing=1.0))
     found = truths(1, rows)
