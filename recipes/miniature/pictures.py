@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from verl_spark.evaluation.statistics import Estimate
@@ -26,4 +27,5 @@ def draw(panels: Sequence[tuple[str, Sequence[Line]]], path: Path) -> None:
             axis.axvline(0, color="grey", linewidth=0.8)
         axis.set(title=title, xlabel="%", yticks=range(0, -len(lines), -1), yticklabels=[name for name, _ in lines])
         axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, metadata={"Date": None})
+    with rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}):  # the same picture is the same file
+        figure.savefig(path, metadata={"Date": None})

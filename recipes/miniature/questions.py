@@ -398,8 +398,12 @@ def write_study(config: StudyConfig, folder: Path) -> Path:
     """Writes `study.json`, which `verl-spark report` shows, the tables as Markdown, and pictures; the first's path."""
     found = list(tables(Results.read(config, folder)))
     for name, measures in PICTURES.items():
-        panels = [(table.title, list(_lines(table, measures[table.id]))) for table in found if table.id in measures]
-        draw([panel for panel in panels if panel[1]], folder / name)
+        panels = [
+            (f"({table.id}) {measures[table.id]}", list(_lines(table, measures[table.id])))
+            for table in found
+            if table.id in measures
+        ]
+        draw([panel for panel in panels if len(panel[1]) > 1], folder / name)
     path = folder / STUDY_FILE
     with replacing(path) as file:
         study = {"title": "SPARK in miniature", "text": _TEXT, "tables": [asdict(table) for table in found]}
