@@ -1,11 +1,13 @@
 """Fixtures for runs of verl's own command line on the CPU platform."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from examples.verl_run import Run, run_verl
 from tests.end_to_end import tiny
+from tests.end_to_end.taught import teach_policy
 from verl_spark.platforms.cpu.overrides import CPU_OVERRIDES
 
 
@@ -45,6 +47,12 @@ def recipe(models: tiny.Tiny) -> tuple[str, ...]:
 def models(tmp_path_factory: pytest.TempPathFactory) -> tiny.Tiny:
     """The tiny model and its data, made once a session."""
     return tiny.make(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a policy that writes four steps, right or wrong by the toss of a coin; taught once a session."""
+    return teach_policy(tmp_path_factory.mktemp("policy"))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.mock_server import serving
 from tests.end_to_end.command import verl_spark
-from tests.end_to_end.taught import teach_policy, teach_prm
+from tests.end_to_end.taught import teach_prm
 from tests.end_to_end.test_training import SMALL_VERIFIER, balance, external, rollouts, spark_keys
 from verl_spark.rewards.designs import get_design
 from verl_spark.rewards.majority import vote
@@ -27,12 +27,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 MARKING_VERIFIER = (*SMALL_VERIFIER, "reward.spark.verifier.max_tokens=160")
 """Marks take more room than a Yes; the last of two overrides counts."""
-
-
-@pytest.fixture(scope="session")
-def policy(tmp_path_factory):
-    """Folder of a policy that writes four steps, right or wrong by the toss of a coin."""
-    return teach_policy(tmp_path_factory.mktemp("policy"))
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ from recipes.miniature import questions, runs
 from recipes.miniature.config import RunId, StudyConfig
 from recipes.miniature.results import StaleResult
 from recipes.miniature.truth import METRICS
-from tests.end_to_end.taught import teach_policy
 from verl_spark.report.result import RunResult
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -30,8 +29,7 @@ def small(steps: int = 2) -> StudyConfig:
     return config.model_copy(update={"steps": steps, "held_out": 8, "arms": arms})
 
 
-def test_an_arm_is_trained_kept_and_not_trained_again(tmp_path, monkeypatch):
-    policy = teach_policy(tmp_path / "policy")
+def test_an_arm_is_trained_kept_and_not_trained_again(policy, tmp_path, monkeypatch):
     (policy / "teaching.json").write_text(json.dumps({"split": "policy"}))
     monkeypatch.setattr(runs, "base_model", lambda *_: policy)
     monkeypatch.setattr(runs.models, "policy", lambda *_: policy)
