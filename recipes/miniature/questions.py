@@ -16,10 +16,10 @@ from recipes.miniature.runs import STUDY_KEY
 from verl_spark.evaluation.metric import f1
 from verl_spark.evaluation.statistics import Estimate, FloatArray, Stratum, estimate_over_seeds
 from verl_spark.files import replacing
+from verl_spark.report.finding import STUDY_FILE
 from verl_spark.report.result import RunResult
 from verl_spark.verification.kinds import Kind
 
-STUDY_FILE = "study.json"
 Cell = str | float | Estimate | None
 Values = Mapping[str, Sequence[tuple[int, float]]]
 """Problem to its values, each with the mean to which it belongs."""

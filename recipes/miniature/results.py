@@ -39,7 +39,6 @@ class Result(BaseModel):
 
     def write(self, path: Path) -> None:
         """Whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             file.write(self.model_dump_json(indent=1) + "\n")
 

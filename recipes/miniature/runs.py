@@ -27,6 +27,7 @@ from recipes.miniature.results import Labels, Measured, Result, check, labels_of
 from recipes.miniature.truth import with_truth
 from verl_spark.data.methods import get_method
 from verl_spark.data.records import read_records, records_file
+from verl_spark.files import replacing
 from verl_spark.platforms.cpu.overrides import environment
 from verl_spark.report.result import RunResult, read_run
 from verl_spark.verification.kinds import Kind
@@ -225,8 +226,8 @@ class Runner:
         path = self._results / MODELS_FILE
         known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         known[name] = {"model": model.name, **json.loads((model / "teaching.json").read_text())}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        with replacing(path) as file:
+            file.write(json.dumps(known, indent=1, sort_keys=True) + "\n")
         return model
 
     def _seed_folder(self, seed: int) -> Path:
