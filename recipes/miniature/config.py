@@ -94,10 +94,16 @@ class StudyConfig(Node):
 
     def sizes(self, run: RunId) -> dict[str, object]:
         """What decides the run beside its seed; a result made with other sizes is no result of this study."""
-        labels = self.labels.model_dump(mode="json")
+        taught = self.model_dump(mode="json", include={"labels", "reward_models"})  # the models' equal rows hang on all
         if run.what == "labels":
-            return labels
+            return {"task": self.task, **taught["labels"]}
         if run.what == "prm":
-            return {"labels": labels}
+            return {"task": self.task, **taught}
         arm = self.arms[run.name].model_dump(mode="json")
-        return {"labels": labels if arm["verifier"] else None, "steps": self.steps, "held_out": self.held_out, **arm}
+        return {
+            "task": self.task,
+            "steps": self.steps,
+            "held_out": self.held_out,
+            **arm,
+            **(taught if arm["verifier"] else {}),
+        }
