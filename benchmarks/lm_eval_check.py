@@ -8,8 +8,9 @@ same replies are marked. In an environment of its own, against the server that `
         --model_args model=NAME,base_url=http://localhost:8000/v1/chat/completions --log_samples --output_path harness
     python -m benchmarks.lm_eval_check harness/*/samples_*.jsonl
 
-It prints how often both agree, and every reply on which they do not. The harness itself has not been run with this
-program yet: its test reads a file made by hand in the layout that `--log_samples` writes."""
+It prints how often both agree, and every reply on which they do not. Without a model, `lm_eval_replies.py` serves
+replies with known answers: with harness 0.4.13, 557 of 560 were marked alike, and the three others are official answers
+that the harness's comparison of texts holds for wrong ("y = 2x + 3", "y = -2x", "\\$18.90", all of MATH-500)."""
 
 import json
 from pathlib import Path

@@ -1,10 +1,15 @@
 """The cross-check: replies as the harness keeps them, marked again."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
+from benchmarks.lm_eval_replies import spellings, write_tasks
 from tests.evaluation.made import write_rows
+from verl_spark.evaluation.policy.benchmarks import Task
 
 
 def row(number, reply, target, right):
@@ -23,3 +28,15 @@ def test_replies_on_which_both_differ_are_named(tmp_path):
     assert "samples_aime24.jsonl/0" in said
     assert "harness False, ours True" in " ".join(said.split())
     assert "2 of 3 replies are marked alike" in said
+
+
+def test_replies_with_known_answers_for_a_harness_without_a_hub(tmp_path):
+    tasks = [
+        Task(str(n), f"Which {n}?", reference, "math500") for n, reference in enumerate(["1", "\\frac12", "(3,4)"])
+    ]
+    assert list(spellings(tasks).values()) == ["1", "\\dfrac12", "1"]  # as it is, another spelling, the next one's
+    write_tasks(tasks, tmp_path, Path("/harness"))
+    written = yaml.safe_load((tmp_path / "spark_math500.yaml").read_text())
+    assert written["include"] == "/harness/tasks/hendrycks_math/hendrycks_math500.yaml"
+    rows = [json.loads(line) for line in Path(written["dataset_kwargs"]["data_files"]["test"]).read_text().splitlines()]
+    assert rows[1] == {"problem": "Which 1?", "solution": "\\boxed{\\frac12}"}
