@@ -14,7 +14,7 @@ bin    := $(VENV)/bin
 stamp  := $(VENV)/.installed
 pytest := $(bin)/python -m pytest $(if $(GOLDEN),--golden="$(GOLDEN)") $(if $(DATA),--data="$(DATA)") $(ARGS)
 
-.PHONY: env demo test test-full lint clean
+.PHONY: env demo docs test test-full lint clean
 
 env: $(stamp)
 
@@ -26,6 +26,9 @@ $(stamp): requirements/cpu.lock pyproject.toml
 
 demo: env
 	$(bin)/python -m examples.demo
+
+docs: env
+	$(bin)/python -m mkdocs build --strict
 
 lint: env
 	$(bin)/ruff check .
