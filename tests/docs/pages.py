@@ -54,13 +54,16 @@ class Page:
         return _SPAN.findall(self.prose)
 
     def commands(self) -> Iterator[tuple[str, ...]]:
-        """The commands in its shell blocks and its indented ones, as words: continued lines joined, remarks left out."""
+        """The commands in blocks, indented lines and running text as words; continued lines joined, no remarks."""
         indented = "\n".join(re.findall(r"^ {4}(\S.*)$", self.prose, re.MULTILINE))
         for block in [*self.blocks("bash"), indented]:
             for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
                 if words and (_COMMANDS.match(line) or "=" in words[0]):
                     yield tuple(words)
+        for span in self.spans:
+            if _COMMANDS.match(span):
+                yield tuple(shlex.split(span))
 
 
 PAGES = [Page(ROOT / "README.md"), *(Page(path) for path in sorted((ROOT / "docs").rglob("*.md")))]

@@ -3,8 +3,8 @@
 import re
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 from typer.main import get_command
 
@@ -22,8 +22,13 @@ COMMANDS = [pytest.param(words, id=f"{page}: {' '.join(words)[:60]}") for page, 
 DATA_YAML = next(
     block for page in PAGES if page.path.name == "data.md" for block in page.blocks("yaml") if "# data.yaml" in block
 )
-CONFIGS = {("data",): DataConfig, ("eval", "processbench"): EvalConfig, ("eval", "math"): MathConfig, ("score",): ScoreConfig}
-MINIMAL = ["actor_rollout_ref.rollout.n=8", "reward.reward_model.model_path=PRM"]
+CONFIGS = {
+    ("data",): DataConfig,
+    ("eval", "processbench"): EvalConfig,
+    ("eval", "math"): MathConfig,
+    ("score",): ScoreConfig,
+}
+MINIMAL = ["actor_rollout_ref.rollout.n=8", "reward.reward_model.model_path=PRM", "data.max_response_length=2048"]
 """What an example that shows some overrides alone leaves to its recipe."""
 
 
@@ -47,19 +52,19 @@ def test_a_command_is_one_that_there_is(words, tmp_path):
 
 def ours(words: list[str], folder: Path) -> None:
     """Parses the options, without running anything, and loads the config that the keys make."""
-    command: click.Command = get_command(app)
+    words = [word for word in words if "…" not in word]
+    command: Any = get_command(app)
     names: list[str] = []
-    while isinstance(command, click.Group) and words:
+    while (commands := getattr(command, "commands", None)) and words:
         names.append(words.pop(0))
-        assert names[-1] in command.commands, " ".join(names)
-        command = command.commands[names[-1]]
-    context = click.Context(command)
-    values, _, _ = command.make_parser(context).parse_args([word for word in words if word != "…"])
+        assert names[-1] in commands, " ".join(names)
+        command = commands[names[-1]]
+    values, _, _ = command.make_parser(command.context_class(command)).parse_args(list(words))
     keys = [word for word in words if re.match(r"[\w.]+=", word)]
     if names[0] == "train" and keys:
         sft_config(Command(("verl-spark", "train", names[1] if names[1] != "check" else "prmcot", *keys)))
     config = next((config for prefix, config in CONFIGS.items() if tuple(names[: len(prefix)]) == prefix), None)
-    if config is not None and keys or values.get("config"):
+    if (config is not None and keys) or values.get("config"):
         file = folder / Path(values["config"]).name if values.get("config") else None
         flags = [f"replies={values['replies']}"] if values.get("replies") else []
         flags += ["ask=true"] if values.get("ask") else []
@@ -79,7 +84,9 @@ def module(words: list[str]) -> None:
     assert words[0] == "-m", words
     spec = find_spec(words[1])
     assert spec is not None, words
-    source = Path(str(spec.origin)).with_name("__main__.py") if spec.submodule_search_locations else Path(str(spec.origin))
+    source = (
+        Path(str(spec.origin)).with_name("__main__.py") if spec.submodule_search_locations else Path(str(spec.origin))
+    )
     text = source.read_text()
     for option in (word for word in words[2:] if word.startswith("--")):
         name = option.partition("=")[0]
