@@ -11,17 +11,20 @@ DATA     ?=
 ARGS     ?=
 
 bin    := $(VENV)/bin
-stamp  := $(VENV)/.installed
-pytest := $(bin)/python -m pytest $(if $(GOLDEN),--golden="$(GOLDEN)") $(if $(DATA),--data="$(DATA)") $(ARGS)
+# Named after what was installed: a checkout gives files any age.
+stamp  := $(VENV)/.installed-$(firstword $(shell cat requirements/cpu.lock pyproject.toml | cksum))
+# Two processes: one for the end-to-end tests, one after the other, and one for all others.
+pytest := $(bin)/python -m pytest -n 2 --dist loadgroup $(if $(GOLDEN),--golden="$(GOLDEN)") $(if $(DATA),--data="$(DATA)") $(ARGS)
 
 .PHONY: env demo docs test test-full lint clean
 
 env: $(stamp)
 
-$(stamp): requirements/cpu.lock pyproject.toml
+$(stamp):
 	test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
 	$(bin)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) --no-deps -r requirements/cpu.lock
 	$(bin)/python -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) --no-deps --editable .
+	rm -f $(VENV)/.installed*
 	touch $@
 
 demo: env

@@ -6,6 +6,7 @@ argument `case`; without the option it is skipped with the reason."""
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
-REMARKS = pytest.StashKey[list[str]]()
+REMARK = "remark"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,19 +27,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "golden(family): one run for each golden case of this family")
-    config.stash[REMARKS] = []
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if remarks := config.stash[REMARKS]:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("e2e"):  # two at once would not fit into the memory
+            item.add_marker(pytest.mark.xdist_group("e2e"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    properties = [one for report in terminalreporter.getreports("passed") for one in report.user_properties]
+    if remarks := [text for name, text in properties if name == REMARK]:
         terminalreporter.section("remarks")
         terminalreporter.write_line("\n".join(remarks))
 
 
 @pytest.fixture
-def remark(pytestconfig: pytest.Config) -> Callable[[str], None]:
+def remark(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Says something at the end of the test run: a figure to follow, which no test asserts."""
-    return pytestconfig.stash[REMARKS].append
+    return partial(record_property, REMARK)
 
 
 def golden(folder: Path, family: str) -> list[dict[str, Any]]:

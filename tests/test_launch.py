@@ -559,6 +559,61 @@ class TestTrainedVerifier:
         assert check(self.of(preset, folder, EXTERNAL)) is not None
 
 
+class TestServedModel:
+    """What an engine would refuse minutes later is refused here; the sizes are in the model's folder."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        (tmp_path / "config.json").write_text('{"max_position_embeddings": 8192, "num_attention_heads": 14}')
+        return tmp_path
+
+    @staticmethod
+    def of(config: DictConfig, folder: Path, **changes: Any) -> DictConfig:
+        sizes = {f"reward.reward_model.rollout.{key}": value for key, value in changes.items()}
+        return changed(config, {"reward.reward_model.model_path": str(folder)}, sizes)
+
+    def test_one_that_fits_is_accepted(self, preset: DictConfig, folder: Path) -> None:
+        assert check(self.of(preset, folder, max_model_len=8192, tensor_model_parallel_size=2)) is not None
+        assert check(self.of(preset, folder, tensor_model_parallel_size=2)) is not None
+
+    def test_a_length_beyond_its_positions(self, preset: DictConfig, folder: Path) -> None:
+        (problem,) = refusal(self.of(preset, folder, max_model_len=16384))
+        for text in ("max_model_len=16384", "8192 positions", str(folder), "set it to 8192 or less"):
+            assert text in problem
+
+    def test_no_room_beside_the_reply_in_its_own_context(self, preset: DictConfig, folder: Path) -> None:
+        (folder / "config.json").write_text('{"text_config": {"max_position_embeddings": 4096}}')
+        (problem,) = refusal(self.of(preset, folder))
+        assert "context of 4096 tokens has no room for a prompt beside a reply of 4096" in problem
+
+    def test_a_tensor_parallel_size_that_does_not_divide_its_heads(self, preset: DictConfig, folder: Path) -> None:
+        config = self.of(preset, folder, tensor_model_parallel_size=4)
+        (problem,) = refusal(changed(config, {"reward.reward_model.n_gpus_per_node": 8, "trainer.n_gpus_per_node": 8}))
+        assert "tensor_model_parallel_size=4 does not divide the 14 attention heads" in problem
+        assert "set it to one of: 1, 2, 7, 14" in problem
+
+    def test_a_config_that_cannot_be_read(self, preset: DictConfig, folder: Path) -> None:
+        (folder / "config.json").write_text("{")
+        (problem,) = refusal(self.of(preset, folder))
+        assert str(folder / "config.json") in problem
+
+
+@pytest.mark.parametrize("engine", ["actor_rollout_ref", "reward.reward_model"])
+def test_two_engines_that_are_awake_together_must_share_the_gpu(preset: DictConfig, engine: str) -> None:
+    stays: Changes = {**COLOCATE, f"{engine}.rollout.free_cache_engine": False}
+    shares: Changes = {
+        "actor_rollout_ref.rollout.gpu_memory_utilization": 0.6,
+        "reward.reward_model.rollout.gpu_memory_utilization": 0.5,
+    }
+    (problem,) = refusal(changed(preset, stays, shares))
+    assert f"{engine}.rollout.free_cache_engine=False" in problem
+    assert "0.6 of the policy, 0.5 of the verifier" in problem
+    assert check(changed(preset, COLOCATE, shares)) is not None
+    assert (
+        check(changed(preset, stays, {**shares, "actor_rollout_ref.rollout.gpu_memory_utilization": 0.4})) is not None
+    )
+
+
 PROBE: Changes = {"reward.spark.probe_files": ["probe.parquet"], "trainer.test_freq": 5}
 
 

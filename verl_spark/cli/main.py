@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from verl_spark import __version__, reference
-from verl_spark.cli import data, report, score, train
+from verl_spark.cli import data, plan, report, score, train
 from verl_spark.cli import eval as evaluation
 from verl_spark.cli.terminal import show
 from verl_spark.doctor import examine
@@ -16,6 +16,7 @@ from verl_spark.doctor import examine
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="SPARK for verl.")
 app.add_typer(data.app, name="data")
 app.add_typer(evaluation.app, name="eval")
+app.add_typer(plan.app, name="plan")
 app.add_typer(train.app, name="train")
 app.command()(score.score)
 app.command()(report.report)

@@ -1,7 +1,7 @@
 """What a run would still ask and cost, before anything is spent."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -15,7 +15,8 @@ from verl_spark.runs.cost import Cost, wall_seconds
 from verl_spark.runs.problems import Problem, read_problems
 from verl_spark.runs.store import Store
 
-_CHARACTERS_PER_TOKEN = 4
+CHARACTERS_PER_TOKEN = 4
+"""By which texts are turned into tokens before any model has counted them."""
 _LOOKED_AT = 50  # problems whose prompts are measured where no call has been made
 
 
@@ -46,7 +47,8 @@ async def make_plan(config: DataConfig, store: Store) -> Plan:
     """Counts what is owed. Reads problems and journals, asks no model."""
     owed = await _owed(config, store)
     spent = by_stage(store)
-    longest = _longest(config)
+    first = [found for found in islice(read_problems(config.problems), _LOOKED_AT) if isinstance(found, Problem)]
+    longest = request_costs(config, first, longest_replies(config))
     plans = {}
     for stage in STAGES:
         if owed[stage]:
@@ -63,22 +65,36 @@ async def make_plan(config: DataConfig, store: Store) -> Plan:
     return Plan(plans, price(total, seconds, config.prices), seconds / 3600)
 
 
+def calls_after(config: DataConfig, solutions: int) -> Counter[str]:
+    """Calls by stage to which so many solutions lead at most: each is verified, each pick criticised and merged."""
+    plain = any(not method.reference for method in config.chosen)
+    guided = any(method.reference for method in config.chosen) and config.references
+    picks = solutions * _picks(config)
+    verifications = {
+        "verify": solutions * config.verifier.n if plain else 0,
+        "reference": solutions * guided.n if guided else 0,
+    }
+    return Counter(verifications | {"critique": picks, "merge": picks})
+
+
+def _picks(config: DataConfig) -> int:
+    """Picks of a solution that are criticised and merged."""
+    return sum(method.refined for method in config.chosen)
+
+
 async def _owed(config: DataConfig, store: Store) -> Counter[str]:
     """Calls by stage that are owed, those included that nobody can know yet."""
     owed: Counter[str] = Counter()
-    plain = any(not method.reference for method in config.chosen)
-    guided = config.references if any(method.reference for method in config.chosen) else None
-    refined = sum(method.refined for method in config.chosen)
 
     async def count(call: Call, _: Problem) -> bool:
         missing = store.owed(call)
         owed[call.stage] += missing
-        solutions = missing if call.stage == "generate" else 0
-        picks = refined * (solutions or (call.stage == "verify" and missing > 0))
-        owed["verify"] += solutions * plain * config.verifier.n
-        owed["reference"] += solutions * guided.n if guided else 0
-        owed["critique"] += picks
-        owed["merge"] += picks + (missing if call.stage == "critique" else 0)
+        if call.stage == "generate":
+            owed.update(calls_after(config, missing))
+        elif call.stage == "verify" and missing:
+            owed.update(dict.fromkeys(("critique", "merge"), _picks(config)))
+        elif call.stage == "critique":
+            owed["merge"] += missing
         return not missing
 
     way = Way(config, store, count, config.chosen)
@@ -89,24 +105,32 @@ async def _owed(config: DataConfig, store: Store) -> Counter[str]:
     return owed
 
 
-def _longest(config: DataConfig) -> dict[str, Cost]:
-    """The cost of one request by stage if every text that is still to be written is as long as it may be."""
+def longest_replies(config: DataConfig) -> dict[str, int]:
+    """Tokens that a reply may have, by stage."""
+    verification, critique = config.verifier.max_tokens, config.critic.max_tokens
+    longest = {"generate": config.generator.max_tokens, "verify": verification, "reference": verification}
+    return longest | {"critique": critique, "merge": critique}
+
+
+def request_costs(config: DataConfig, problems: Sequence[Problem], replies: Mapping[str, int]) -> dict[str, Cost]:
+    """The cost of one request by stage, for problems such as these and if every reply has as many tokens as `replies`
+    says by stage; a prompt holds the replies that it shows."""
     calls = Calls(config)
-    first = [found for found in islice(read_problems(config.problems), _LOOKED_AT) if isinstance(found, Problem)]
-    solution, verification, critique = (role.max_tokens for role in (config.generator, config.verifier, config.critic))
+    solution, critique = replies["generate"], replies["critique"]
+    shown = solution + replies["verify"]
     guided = config.references.n if config.references else 1
 
-    def cost(make: Callable[[Problem], Call], to_come: int, n: int, reply: int) -> Cost:
-        characters = sum(len(make(problem).message()) for problem in first) / max(1, len(first))
-        return Cost(n, round(characters / _CHARACTERS_PER_TOKEN) + to_come, n * reply)
+    def cost(stage: str, make: Callable[[Problem], Call], to_come: int, n: int) -> Cost:
+        characters = sum(len(make(problem).message()) for problem in problems) / max(1, len(problems))
+        return Cost(n, round(characters / CHARACTERS_PER_TOKEN) + to_come, n * replies[stage])
 
     def verify(problem: Problem) -> Call:
         return calls.verify(problem, "", 1)
 
     return {
-        "generate": cost(calls.generate, 0, config.generator.n, solution),
-        "verify": cost(verify, solution, config.verifier.n, verification),
-        "reference": cost(verify, solution, guided, verification),
-        "critique": cost(lambda p: calls.critique(p, "", ""), solution + verification, 1, critique),
-        "merge": cost(lambda p: calls.merge(p, "", 1, "", "-"), solution + verification + critique, 1, critique),
+        "generate": cost("generate", calls.generate, 0, config.generator.n),
+        "verify": cost("verify", verify, solution, config.verifier.n),
+        "reference": cost("reference", verify, solution, guided),
+        "critique": cost("critique", lambda p: calls.critique(p, "", ""), shown, 1),
+        "merge": cost("merge", lambda p: calls.merge(p, "", 1, "", "-"), shown + critique, 1),
     }

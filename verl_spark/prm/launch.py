@@ -23,15 +23,17 @@ def overrides_of(preset: str, given: Sequence[str]) -> list[str]:
     return [f"+sft={preset}", *(SFT_CPU_OVERRIDES if cpu.is_requested() else ()), *given]
 
 
-def composed(overrides: Sequence[str]) -> DictConfig:
-    """verl's SFT config with these overrides. Raises `SettingsError` for one that Hydra refuses."""
+def composed(overrides: Sequence[str], primary: str = PRIMARY) -> DictConfig:
+    """A primary config of verl's, its SFT config by default, with these overrides.
+
+    Raises `SettingsError` for one that Hydra refuses."""
     verl = find_spec("verl")  # of a top-level package: nothing is imported
     if verl is None or not verl.submodule_search_locations:
         raise SettingsError(["verl is not installed: pip install 'verl-spark[gpu]' (or [cpu])"])
     folder = Path(verl.submodule_search_locations[0]) / "trainer" / "config"
     try:
         with initialize_config_dir(str(folder), version_base=None):
-            return compose(PRIMARY, list(overrides))
+            return compose(primary, list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise SettingsError([str(error)]) from None
 

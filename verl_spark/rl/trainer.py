@@ -11,6 +11,7 @@ import logging
 import os
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from verl_spark.rl.row import KEYS, TRAINING_KEYS, Info, is_missing, row_of, ste
 from verl_spark.rl.scoring import Facts
 from verl_spark.rl.suspects import most_suspicious, record, write
 from verl_spark.rl.votes import Votes
+from verl_spark.rl.waking import explained
 from verl_spark.settings import NODE, SparkSettings, differences, without_watching
 
 logger = logging.getLogger(f"verl.{__name__}")  # verl's task runner shows its own loggers only
@@ -161,6 +163,7 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
     def _compute_reward_colocate(self, batch: Any, metrics: dict[str, Any] | None = None) -> Any:
         """Gives the reward model what the streaming path gives it, and keeps its rows where that path keeps them."""
         manager = self.reward_loop_manager
+        model = manager.reward_model_manager
         score = manager.compute_rm_score
         infos: list[Info] = []
 
@@ -172,7 +175,8 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
             try:
                 result = score(data)
             except BaseException:
-                manager.reward_model_manager.sleep()  # verl leaves it awake, holding the memory of the policy
+                with suppress(Exception):  # the engine itself may be what failed
+                    model.sleep()  # verl leaves it awake, holding the memory of the policy
                 raise
             keys = result.meta_info["reward_extra_keys"]
             columns = {k: result.non_tensor_batch[k].tolist() for k in keys}
@@ -180,11 +184,12 @@ class SparkHook(PPOTrainer):  # type: ignore[misc]
             result.meta_info["reward_extra_keys"] = []  # verl would write a column each, which nothing reads
             return result
 
-        manager.compute_rm_score = with_fields
+        wake = model.wake_up
+        manager.compute_rm_score, model.wake_up = with_fields, explained(wake, self.config)
         try:
             batch = super()._compute_reward_colocate(batch, metrics)
         finally:
-            manager.compute_rm_score = score
+            manager.compute_rm_score, model.wake_up = score, wake
         stored = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"])
         extra = [
             {**old, "reward_extra_info": info}

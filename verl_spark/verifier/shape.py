@@ -1,0 +1,32 @@
+"""What a model's folder says of its size: what an engine will ask of it, known before one is started."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+FILE = "config.json"
+"""Of `transformers`, in the folder of every model."""
+
+
+class Shape(NamedTuple):
+    """Sizes of a model, each None where its config does not say it."""
+
+    positions: int | None
+    """Tokens of its longest sequence, prompt and reply together."""
+    heads: int | None
+    """Attention heads, which tensor parallelism divides."""
+
+    @classmethod
+    def of(cls, folder: Path) -> "Shape":
+        """The shape of a local model; of a name on a hub, which is not looked up, nothing is known.
+
+        Raises `ValueError`, naming the file, for one that cannot be read."""
+        path = folder / FILE
+        if not path.is_file():
+            return cls(None, None)
+        try:
+            config = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be read ({error}); save the model again") from None
+        text = config.get("text_config", {})  # of a model that reads more than text
+        return cls(*(config.get(key, text.get(key)) for key in ("max_position_embeddings", "num_attention_heads")))
