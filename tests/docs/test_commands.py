@@ -24,6 +24,7 @@ DATA_YAML = next(
 )
 CONFIGS = {
     ("data",): DataConfig,
+    ("plan", "data"): DataConfig,
     ("eval", "processbench"): EvalConfig,
     ("eval", "math"): MathConfig,
     ("score",): ScoreConfig,
