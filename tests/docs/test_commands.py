@@ -61,7 +61,8 @@ def ours(words: list[str], folder: Path) -> None:
         assert names[-1] in commands, " ".join(names)
         command = commands[names[-1]]
     values, _, _ = command.make_parser(command.context_class(command)).parse_args(list(words))
-    keys = [word for word in words if re.match(r"[\w.]+=", word)]
+    valued = {name for option in command.params if not getattr(option, "is_flag", False) for name in option.opts}
+    keys = [word for before, word in zip(["", *words], words) if re.match(r"[\w.]+=", word) and before not in valued]
     if names[0] == "train" and keys:
         sft_config(Command(("verl-spark", "train", names[1] if names[1] != "check" else "prmcot", *keys)))
     config = next((config for prefix, config in CONFIGS.items() if tuple(names[: len(prefix)]) == prefix), None)
