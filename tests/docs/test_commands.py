@@ -2,6 +2,7 @@
 
 import re
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def ours(words: list[str], folder: Path) -> None:
         command = commands[names[-1]]
     values, _, _ = command.make_parser(command.context_class(command)).parse_args(list(words))
     valued = {name for option in command.params if not getattr(option, "is_flag", False) for name in option.opts}
-    keys = [word for before, word in zip(["", *words], words) if re.match(r"[\w.]+=", word) and before not in valued]
+    keys = [word for before, word in pairwise(["", *words]) if re.match(r"[\w.]+=", word) and before not in valued]
     if names[0] == "train" and keys:
         sft_config(Command(("verl-spark", "train", names[1] if names[1] != "check" else "prmcot", *keys)))
     config = next((config for prefix, config in CONFIGS.items() if tuple(names[: len(prefix)]) == prefix), None)
