@@ -16,7 +16,7 @@ stamp  := $(VENV)/.installed-$(firstword $(shell cat requirements/cpu.lock pypro
 # Two processes: one for the end-to-end tests, one after the other, and one for all others.
 pytest := $(bin)/python -m pytest -n 2 --dist loadgroup $(if $(GOLDEN),--golden="$(GOLDEN)") $(if $(DATA),--data="$(DATA)") $(ARGS)
 
-.PHONY: env demo test test-full lint clean
+.PHONY: env demo docs test test-full lint clean
 
 env: $(stamp)
 
@@ -29,6 +29,9 @@ $(stamp):
 
 demo: env
 	$(bin)/python -m examples.demo
+
+docs: env
+	$(bin)/python -m mkdocs build --strict
 
 lint: env
 	$(bin)/ruff check .

@@ -1,6 +1,6 @@
 """Every setting and every metric, read from the code: the command line prints them, the documents quote them."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -19,13 +19,19 @@ class Entry(NamedTuple):
     meaning: str
 
 
-def settings(model: type[BaseModel] = SparkSettings, prefix: str = "") -> Iterator[Entry]:
-    """The settings below `reward.spark` in the order of the code, nested ones with a dotted name."""
+def settings(
+    model: type[BaseModel] = SparkSettings, prefix: str = "", closed: Collection[type[BaseModel]] = ()
+) -> Iterator[Entry]:
+    """The settings of a model (`reward.spark`) in the order of the code, nested ones with a dotted name.
+
+    A group of a class in `closed` is one entry, for a table that shows its keys apart."""
     for name, field in model.model_fields.items():
-        if node := node_of(field):
-            yield from settings(node, f"{prefix}{name}.")
+        node = node_of(field)
+        if node and node not in closed:
+            yield from settings(node, f"{prefix}{name}.", closed)
         else:
-            yield Entry(prefix + name, _typed(field.default), " ".join((field.description or "").split()))
+            default = field.get_default(call_default_factory=True)
+            yield Entry(prefix + name, _typed(default), " ".join((field.description or "").split()))
 
 
 def metrics() -> Iterator[Entry]:
@@ -49,4 +55,4 @@ def _typed(value: Any) -> str:
         return "(to be given)"
     if isinstance(value, Enum):
         return str(value.value)
-    return "[]" if value == () else str(value)
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)

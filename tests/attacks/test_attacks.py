@@ -2,7 +2,7 @@
 
 A file for each way; a row is a response to `PROBLEM`, the verifier that meets it, and by what it is caught: a reason of
 the gate, flags, a cause of a missing reward, the step limits. A row with `limit` is not caught by its text: it is
-written down in the README."""
+written down under the known limits."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ from verl_spark.verifier.judge import Answer
 from verl_spark.verifier.outcome import Cause, Judged, Undecided
 
 FOLDER = Path(__file__).parent
-README = (FOLDER.parents[1] / "README.md").read_text()
+LIMITS = (FOLDER.parents[1] / "docs" / "troubleshooting.md").read_text()
 PROBLEM = "A box holds four rows of six eggs, and five of them break. How many are whole?"
 WAYS = {path.stem: [json.loads(line) for line in path.open()] for path in sorted(FOLDER.glob("*.jsonl"))}
 HONEST = WAYS.pop("honest")
@@ -110,7 +110,7 @@ async def test_an_attack_earns_nothing_or_is_caught_by_name(attack):
 def test_what_no_text_gives_away_is_a_stated_limit():
     limits = [attack["limit"] for rows in WAYS.values() for attack in rows if "limit" in attack]
     assert limits
-    assert all(limit in " ".join(README.split()) for limit in limits)
+    assert all(limit in " ".join(LIMITS.split()) for limit in limits)
 
 
 @pytest.mark.parametrize("attack", GATED)

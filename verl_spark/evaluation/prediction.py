@@ -27,7 +27,11 @@ class Prediction:
 
 
 def first_error(marks: Sequence[int]) -> int:
-    """Index of the first mark that is 0, -1 if none is: step p + 1 of a verification is paragraph p."""
+    """Index of the first mark that is 0, -1 if none is: step p + 1 of a verification is paragraph p.
+
+    >>> first_error([1, 0, 0]), first_error([1, 1])
+    (1, -1)
+    """
     return next((index for index, mark in enumerate(marks) if not mark), -1)
 
 

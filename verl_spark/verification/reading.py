@@ -40,7 +40,14 @@ def read(text: str, kind: Kind, finish_reason: str = "stop") -> Reading:
     """Verdict and marks in a verifier's reply; never raises.
 
     A reply cut at the token limit is not parsed, whatever it contains: a cut text is a biased sample of long, hard
-    cases. An ORM states no steps."""
+    cases. An ORM states no steps.
+
+    >>> reply = "Step 1: Correct\\nStep 2: Incorrect\\n\\nIs the answer correct (Yes/No)? No"
+    >>> read(reply, Kind.PRM)
+    Reading(outcome=False, steps=(1, 0))
+    >>> read(reply, Kind.PRM, finish_reason="length")
+    Reading(outcome=None, steps=None)
+    """
     reply = "" if is_cut(finish_reason) else without_thinking(text)
     if not reply.strip():
         return NOTHING
