@@ -397,6 +397,9 @@ def tables(results: Results) -> Iterator[Table]:
 def write_study(config: StudyConfig, folder: Path) -> Path:
     """Writes `study.json`, which `verl-spark report` shows, the tables as Markdown, and pictures; the first's path."""
     found = list(tables(Results.read(config, folder)))
+    runs = list(config.runs())
+    done = sum((folder / run.file).exists() for run in runs)
+    text = f"{_TEXT} {done} of {len(runs)} runs of this study are done."
     for name, measures in PICTURES.items():
         panels = [
             (f"({table.id}) {measures[table.id]}", list(_lines(table, measures[table.id])))
@@ -406,11 +409,11 @@ def write_study(config: StudyConfig, folder: Path) -> Path:
         draw([panel for panel in panels if len(panel[1]) > 1], folder / name)
     path = folder / STUDY_FILE
     with replacing(path) as file:
-        study = {"title": "SPARK in miniature", "text": _TEXT, "tables": [asdict(table) for table in found]}
+        study = {"title": "SPARK in miniature", "text": text, "tables": [asdict(table) for table in found]}
         json.dump(study, file, indent=1)
         file.write("\n")
     with replacing(folder / "tables.md") as file:
-        file.write(f"# SPARK in miniature\n\n{_TEXT}\n" + "".join(map(_markdown, found)))
+        file.write(f"# SPARK in miniature\n\n{text}\n" + "".join(map(_markdown, found)))
     return path
 
 

@@ -59,6 +59,18 @@ def test_the_order_of_the_problems_changes_no_interval():
     assert estimate(values, problems=problems).mean == 0.75
 
 
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (Estimate(0.523, 0.48, 0.566, 9), "+52.3 % [+48.0, +56.6]"),
+        (Estimate(0.0001, -0.0002, 0.0004, 9), "+0.0 % [+0.0, +0.0]"),  # 0 is inside
+        (Estimate(-0.00027, -0.00068, -0.00004, 9), "-0.027 % [-0.068, -0.004]"),
+    ],
+)
+def test_an_interval_without_0_is_not_printed_as_one_with_it(found, said):
+    assert found.percent(signed=True) == said
+
+
 @pytest.mark.parametrize(("values", "message"), [([], "no values"), ([0.0, float("nan")], "NaN")])
 def test_what_cannot_be_estimated_is_refused(values, message):
     with pytest.raises(ValueError, match=message):

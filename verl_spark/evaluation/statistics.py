@@ -33,10 +33,13 @@ class Estimate:
         return self.low > 0 or self.high < 0
 
     def percent(self, signed: bool = False) -> str:
-        """`52.3 % [48.0, 56.6]`, with a sign for differences."""
-        sign = "+" if signed else ""
-        mean, low, high = (round(100 * value, 1) + 0.0 for value in (self.mean, self.low, self.high))  # no -0.0
-        return f"{mean:{sign}.1f} % [{low:{sign}.1f}, {high:{sign}.1f}]"
+        """`52.3 % [48.0, 56.6]`, with a sign for differences; with more digits where 0 is outside by less than that."""
+        sign, digits = "+" if signed else "", 1
+        nearest = 100 * min(abs(self.low), abs(self.high))
+        while self.excludes_zero and round(nearest, digits) == 0:
+            digits += 1
+        mean, low, high = (round(100 * value, digits) + 0.0 for value in (self.mean, self.low, self.high))  # no -0.0
+        return f"{mean:{sign}.{digits}f} % [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
 
 
 def estimate(values: Sequence[float], seed: int = 0, problems: Sequence[str] | None = None) -> Estimate:
