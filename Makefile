@@ -13,8 +13,9 @@ ARGS     ?=
 bin    := $(VENV)/bin
 # Named after what was installed: a checkout gives files any age.
 stamp  := $(VENV)/.installed-$(firstword $(shell cat requirements/cpu.lock pyproject.toml | cksum))
-# Two processes: one for the end-to-end tests, one after the other, and one for all others.
-pytest := $(bin)/python -m pytest -n 2 --dist loadgroup $(if $(GOLDEN),--golden="$(GOLDEN)") $(if $(DATA),--data="$(DATA)") $(ARGS)
+# Status 5: no test was chosen, as by ARGS="-k name".
+chosen := || test $$? -eq 5
+pytest := $(bin)/python -m pytest $(if $(GOLDEN),--golden="$(GOLDEN)") $(if $(DATA),--data="$(DATA)") $(ARGS)
 
 .PHONY: env demo docs test test-full lint clean
 
@@ -38,11 +39,14 @@ lint: env
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 
+# The plain tests in two processes; the end-to-end tests one after the other, since two would not fit into the memory.
 test: lint
-	$(pytest) -m "not full"
+	$(pytest) -n 2 --dist loadfile -m "not e2e and not full" $(chosen)
+	$(pytest) -m "e2e and not full" $(chosen)
 
 test-full: lint
-	$(pytest)
+	$(pytest) -n 2 --dist loadfile -m "not e2e" $(chosen)
+	$(pytest) -m e2e $(chosen)
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist outputs

@@ -29,13 +29,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "golden(family): one run for each golden case of this family")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker("e2e"):  # two at once would not fit into the memory
-            item.add_marker(pytest.mark.xdist_group("e2e"))
-
-
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     properties = [one for report in terminalreporter.getreports("passed") for one in report.user_properties]
     if remarks := [text for name, text in properties if name == REMARK]:
