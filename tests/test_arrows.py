@@ -31,11 +31,15 @@ KNOWS = {
         *("verification", "evaluation", "files", "versions", "data.card", "data.quality", "runs.rows"),
         *("rl.dump", "rl.flags", "rl.metrics", "rl.rollout_key", "rl.row", "rl.suspects", "verifier.outcome"),
     },
+    "planning": {
+        *("verifier", "settings", "launch", "runs", "data.calls", "data.config", "data.cost", "data.plan"),
+        *("prm.launch", "prm.settings"),
+    },
     "platforms": set(),
 }
 """Room to what it may import of the package, beside itself."""
 
-EDGE = {"verl": {"rl", "prm", "platforms"}, "torch": {"rl", "prm", "platforms", "evaluation"}}
+EDGE = {"verl": {"rl", "prm", "platforms"}, "torch": {"rl", "prm", "platforms", "evaluation", "planning"}}
 """Library to the rooms that may import it."""
 
 

@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 from recipes import problems
 from tests.prm import made
 from tests.recipes.scripts import FULL, ONE_GPU, RECIPES, Command, arms, checked, dry, exists, sft_config
-from verl_spark import reference
 from verl_spark.cli.main import app
 from verl_spark.data.builders import Solved, write_format_sft
 from verl_spark.data.methods import METHODS
@@ -386,13 +385,6 @@ class TestNames:
                 config = checked(command)
                 roles = [getattr(config, role) for role in ("generator", "verifier") if hasattr(config, role)]
                 assert {key for role in roles for key in role.engine.vllm} <= known
-
-    def test_every_setting_of_ours_is_in_the_readme(self) -> None:
-        text = (ROOT / "README.md").read_text()
-        entries = list(reference.settings())
-        assert len(entries) > 30
-        for name, *_ in entries:
-            assert f"| `{name}` |" in text, name
 
 
 class TestProblems:

@@ -18,10 +18,12 @@ from verl_spark.rewards.chance import coin
 from verl_spark.rl.dump import runs
 from verl_spark.rl.scoring import Scorer
 
+WIDE = {"COLUMNS": "1000"}  # no path is divided
+
 
 def score(*arguments, exit_code=0):
     """The output, without line breaks."""
-    result = CliRunner().invoke(app, ["score", *map(str, arguments)])
+    result = CliRunner().invoke(app, ["score", *map(str, arguments)], env=WIDE)
     assert result.exit_code == exit_code, result.output
     return " ".join(result.output.split())
 

@@ -338,7 +338,8 @@ def test_a_colocated_reward_model_brings_the_same_as_a_streaming_one(monkeypatch
         "extra_fields": objects({"turns": 1} for _ in KEYS),
     }
     step.hook.tokenizer = ByteTokenizer()
-    step.hook.reward_loop_manager = SimpleNamespace(compute_rm_score=compute_rm_score)
+    model = SimpleNamespace(wake_up=lambda: None)
+    step.hook.reward_loop_manager = SimpleNamespace(compute_rm_score=compute_rm_score, reward_model_manager=model)
     step.hook._compute_reward_colocate(step.batch)
     step.run()
     assert step.of("advantages") == streaming.of("advantages")
