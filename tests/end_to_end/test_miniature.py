@@ -10,7 +10,7 @@ from recipes.miniature.results import StaleResult
 from recipes.miniature.truth import METRICS
 from verl_spark.report.result import RunResult
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.full, pytest.mark.timeout(900)]
 
 RUN = RunId("arm", "format", 0)
 ROOM = (  # the fixture's tokens are bytes
