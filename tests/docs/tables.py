@@ -1,6 +1,6 @@
 """The tables of the documents, made from the code. `python -m tests.docs.tables` writes them into the pages.
 
-In a page a table stands between `<!-- table: NAME -->` and `<!-- end -->`; `tests/docs/test_tables.py` compares."""
+In a page a table stands between `<!-- table: NAME -->` and `<!-- end -->`; `tests/docs/test_names.py` compares."""
 
 import re
 from pathlib import Path

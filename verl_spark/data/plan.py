@@ -17,7 +17,8 @@ from verl_spark.runs.store import Store
 
 CHARACTERS_PER_TOKEN = 4
 """By which texts are turned into tokens before any model has counted them."""
-_LOOKED_AT = 50  # problems whose prompts are measured where no call has been made
+LOOKED_AT = 50
+"""Problems whose prompts are measured where no call has been made."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ async def make_plan(config: DataConfig, store: Store) -> Plan:
     """Counts what is owed. Reads problems and journals, asks no model."""
     owed = await _owed(config, store)
     spent = by_stage(store)
-    first = [found for found in islice(read_problems(config.problems), _LOOKED_AT) if isinstance(found, Problem)]
+    first = [found for found in islice(read_problems(config.problems), LOOKED_AT) if isinstance(found, Problem)]
     longest = request_costs(config, first, longest_replies(config))
     plans = {}
     for stage in STAGES:

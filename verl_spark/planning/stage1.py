@@ -7,7 +7,7 @@ from itertools import chain, islice
 
 from verl_spark.data.calls import STAGES
 from verl_spark.data.config import DataConfig
-from verl_spark.data.plan import CHARACTERS_PER_TOKEN, calls_after, longest_replies, request_costs
+from verl_spark.data.plan import CHARACTERS_PER_TOKEN, LOOKED_AT, calls_after, longest_replies, request_costs
 from verl_spark.planning.earlier import Earlier, models_of
 from verl_spark.planning.work import GIVEN, LIMITS, Work, chosen
 from verl_spark.runs.problems import Problem, read_problems
@@ -20,7 +20,6 @@ PROBLEM_TOKENS = 100
 ROLES = ("generator", "verifier", "critic")
 
 _ROLE = dict(zip(STAGES, ("generator", "verifier", "verifier", "critic", "critic"), strict=True))
-_LOOKED_AT = 50
 
 
 def plan_stage1(
@@ -35,7 +34,7 @@ def plan_stage1(
     Raises as `read_problems` does."""
     if problems is None:
         found = (one for one in read_problems(config.problems) if isinstance(one, Problem))
-        first = list(islice(found, _LOOKED_AT))
+        first = list(islice(found, LOOKED_AT))
         count = sum(1 for _ in chain(first, found))
     else:
         count = min(problems, config.problems.limit or problems)

@@ -1,7 +1,7 @@
 """What a training asks for: rollouts, verifications and the update, of one step and of all."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -90,12 +90,5 @@ def _rows(file: Path) -> int:
 
 
 def _times(work: Work, steps: int) -> Work:
-    return Work(
-        work.name,
-        work.role,
-        work.model,
-        work.calls * steps,
-        work.prompt_tokens * steps,
-        work.reply_tokens * steps,
-        work.source,
-    )
+    counts = {key: getattr(work, key) * steps for key in ("calls", "prompt_tokens", "reply_tokens")}
+    return replace(work, **counts)
