@@ -10,9 +10,7 @@ verifier that says Yes or No by coin toss (one toss for each distinct solution).
 checker, which training never sees; both start from the same policy, so it is measured once before training."""
 
 import json
-import os
 import re
-import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,18 +26,18 @@ from rich.table import Table
 
 from benchmarks.mock_server import serving
 from examples import chains, stage1, stage2
-from examples.chains import Split
+from examples.chains import Split, Task
 from examples.stage1 import make_data, write_config
 from examples.stage1_models import Stage1Models, stage1_models
 from examples.stage2 import LONGEST, LONGEST_REPLY, Training, held_out, judge_model, quality, train_prm
 from examples.tasks import ARITHMETIC, read_problem
 from examples.teaching import key
 from examples.tiny_models import DEFAULT_CACHE, Recipe, base_model, policy_model
-from examples.verl_run import Run, run_verl
+from examples.verl_run import Run, run_verl, settle
 from verl_spark.data.card import CARD_TEXT_FILE
 from verl_spark.evaluation.metric import SubsetScore
 from verl_spark.evaluation.statistics import Estimate, estimate, paired_difference
-from verl_spark.platforms.cpu.overrides import CPU_OVERRIDES, environment
+from verl_spark.platforms.cpu.overrides import CPU_OVERRIDES
 from verl_spark.verification.kinds import Kind
 from verl_spark.verification.policy_format import TAGS
 
@@ -82,8 +80,7 @@ class Arm:
     @classmethod
     def read(cls, name: str, run: Run, before: dict[str, float], folder: Path, steps: int) -> "Arm":
         """What verl wrote into the run's folder."""
-        rollouts = [json.loads(line) for path in (folder / "rollouts").glob("*.jsonl") for line in path.open()]
-        return cls(name, run, before, accuracy_of(folder / "held_out" / f"{steps}.jsonl"), rollouts)
+        return cls(name, run, before, accuracy_of(folder / "held_out" / f"{steps}.jsonl"), rollouts_of(folder))
 
 
 def main(
@@ -93,8 +90,7 @@ def main(
 ) -> None:
     """Make the tiny models, the data, the PRM-CoT, train with it and with coin tosses, and say what came of it."""
     folder, cache = folder.resolve(), cache.resolve()
-    os.environ.update(environment())  # for the engines, which are processes of their own
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what it runs, as Ctrl-C does
+    settle()
     seconds: dict[str, float] = {}
     console.rule("tiny models")
     with timed(seconds, "tiny models"):
@@ -139,13 +135,17 @@ def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     seconds[name] = time.monotonic() - start
 
 
-def write_data(folder: Path, steps: int) -> tuple[Path, Path]:
-    """verl's parquet files of the training and the held-out problems; no problem is in both, or in the teaching."""
+def write_data(
+    folder: Path, steps: int, seed: int = 0, held_out: int = HELD_OUT, task: Task = ARITHMETIC
+) -> tuple[Path, Path]:
+    """verl's parquet files of the training and the held-out problems; no problem is in both, or in the teaching.
+
+    `seed` decides the first; the second are the same for every seed."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = folder / "train.parquet", folder / "held_out.parquet"
-    for path, split, count in zip(paths, (Split.TRAIN, Split.HELD_OUT), (PROMPTS * steps, HELD_OUT), strict=True):
-        pd.DataFrame(ARITHMETIC.rows(split, count, seed=100)).to_parquet(path)
-    return paths
+    train, measured = folder / "train.parquet", folder / "held_out.parquet"
+    pd.DataFrame(task.rows(Split.TRAIN, PROMPTS * steps, 100 + seed)).to_parquet(train)
+    pd.DataFrame(task.rows(Split.HELD_OUT, held_out, 100)).to_parquet(measured)
+    return train, measured
 
 
 def serving_prm(model: Path) -> list[str]:
@@ -244,6 +244,11 @@ class Progress:
             self.seen = int(found[1])
             reward = float(found[2].split("(")[-1].rstrip(")"))  # may be printed as np.float64(0.5)
             console.print(f"{self.name}: step {self.seen}/{self.steps}, mean reward {reward:.3f}")
+
+
+def rollouts_of(folder: Path) -> list[dict[str, Any]]:
+    """Those that verl dumped in a run's folder."""
+    return [json.loads(line) for path in (folder / "rollouts").glob("*.jsonl") for line in path.open()]
 
 
 def accuracy_of(dump: Path) -> dict[str, float]:

@@ -23,12 +23,12 @@ from examples.chains import Split, Task
 from examples.stage1_models import NUMBERED, Stage1Models, stage1_models
 from examples.tasks import ARITHMETIC, read_problem
 from examples.tiny_models import DEFAULT_CACHE
+from examples.verl_run import settle
 from verl_spark.data.calls import STAGES
 from verl_spark.data.config import DataConfig
 from verl_spark.data.records import read_records, records_file
 from verl_spark.data.run import export, quality, select, work
 from verl_spark.evaluation.statistics import Estimate
-from verl_spark.platforms.cpu.overrides import environment
 
 METHODS = ("single", "outcome", "step", "meta_single", "meta_outcome", "meta_step", "reference")
 SOLUTIONS, VERIFICATIONS = 4, 8
@@ -42,7 +42,7 @@ def main(
 ) -> None:
     """Teach the models, make the data by all methods, and say how right the labels are and what they cost."""
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ.update(environment())  # for the engines, which are processes of their own
+    settle()
     models = stage1_models(cache.resolve(), report=console.print)
     config = write_config(folder.resolve(), models, problems)
     console.print(make_data(config))

@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import random
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -29,13 +28,12 @@ from examples.stage1_models import stage1_models
 from examples.tasks import ARITHMETIC
 from examples.tiny_engine import TinyEngine
 from examples.tiny_models import DEFAULT_CACHE, Recipe, base_model
-from examples.verl_run import run_command, side_by_side
+from examples.verl_run import run_command, settle, side_by_side
 from verl_spark.evaluation.asking import Judgement, evaluate
 from verl_spark.evaluation.items import Item
 from verl_spark.evaluation.metric import SubsetScore, score
 from verl_spark.evaluation.verifiers.contract import StepVerifier
 from verl_spark.evaluation.verifiers.outcome import OutcomeVerifier
-from verl_spark.platforms.cpu.overrides import environment
 from verl_spark.verification.kinds import Kind
 from verl_spark.verification.steps import answer_of, numbered_steps
 from verl_spark.verifier.client import Sampling
@@ -100,8 +98,7 @@ def main(
     """Make data of one size by several methods, train, and say how well each model finds the first error."""
     folder, cache = folder.resolve(), cache.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ.update(environment())  # for the engines, which are processes of their own
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what it runs, as Ctrl-C does
+    settle()
     base = base_model(cache, Recipe(), console.print)
     models = stage1_models(cache, report=console.print, critic=False)
     config = write_config(folder, models, problems, METHODS, VERIFICATIONS)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -33,6 +34,12 @@ class Run:
     def text(self) -> str:
         """The whole log."""
         return self.log.read_text(errors="replace")
+
+
+def settle() -> None:
+    """For a program's start: its engines, processes of their own, find the CPU, and SIGTERM ends it as Ctrl-C does."""
+    os.environ.update(environment())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def run_verl(folder: Path, overrides: Sequence[str], **options: Any) -> Run:

@@ -597,6 +597,12 @@ class TestServedModel:
         (problem,) = refusal(self.of(preset, folder))
         assert str(folder / "config.json") in problem
 
+    def test_what_else_is_wrong_is_said_beside_it(self, preset: DictConfig, folder: Path) -> None:
+        (folder / "config.json").write_text("{")
+        problems = refusal(self.of(preset, folder, tensor_model_parallel_size=3))
+        assert "config.json" in problems[0]
+        assert "no multiple of the 3 that one replica takes" in problems[1]
+
 
 @pytest.mark.parametrize("engine", ["actor_rollout_ref", "reward.reward_model"])
 def test_two_engines_that_are_awake_together_must_share_the_gpu(preset: DictConfig, engine: str) -> None:

@@ -22,7 +22,7 @@ from verl_spark.rewards.designs import Basis
 from verl_spark.rl.metrics import METRICS
 from verl_spark.settings import MANAGERS, NODE, SettingsError, SparkSettings
 from verl_spark.verifier.identity import Identity
-from verl_spark.verifier.shape import Shape
+from verl_spark.verifier.limits import Limits
 from verl_spark.versions import mixture
 
 __all__ = ["SettingsError", "SparkCallback", "advice", "check", "engage", "prepare", "spark_door"]
@@ -402,13 +402,13 @@ def _reward_model(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
     yield from _identity(config, settings)
     if _get(config, f"{rollout}.skip_tokenizer_init"):
         yield f"{rollout}.skip_tokenizer_init=True: verl's reward model server needs its tokenizer; set it to False"
+    limits = Limits()
     try:
-        shape = Shape.of(_folder(config))
+        limits = Limits.of(_folder(config))
     except ValueError as error:
         yield f"{_REWARD_MODEL}.model_path: {error}"
-        return
-    yield from _lengths(config, settings, shape)
-    yield from _gpus(config, settings, shape)
+    yield from _lengths(config, settings, limits)
+    yield from _gpus(config, settings, limits)
     yield from _memory(config, settings)
 
 
@@ -430,7 +430,7 @@ def _identity(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
     yield f"{_REWARD_MODEL}.model_path={folder}: {problem}{cure}"
 
 
-def _lengths(config: DictConfig, settings: SparkSettings, shape: Shape) -> Iterator[str]:
+def _lengths(config: DictConfig, settings: SparkSettings, limits: Limits) -> Iterator[str]:
     rollout, verifier = f"{_REWARD_MODEL}.rollout", settings.verifier
     reply, room = _get(config, f"{rollout}.response_length"), _get(config, f"{rollout}.max_model_len")
     if verifier.max_tokens is not None and reply is not None and verifier.max_tokens > reply:
@@ -438,15 +438,15 @@ def _lengths(config: DictConfig, settings: SparkSettings, shape: Shape) -> Itera
             f"{NODE}.verifier.max_tokens={verifier.max_tokens} is more than {rollout}.response_length={reply}; lower "
             "the first or raise the second"
         )
-    if room is not None and shape.positions is not None and room > shape.positions:
+    if room is not None and limits.positions is not None and room > limits.positions:
         yield (
-            f"{rollout}.max_model_len={room} is more than the {shape.positions} positions that {_folder(config)} has; "
-            f"set it to {shape.positions} or less, or take a verifier with a longer context"
+            f"{rollout}.max_model_len={room} is more than the {limits.positions} positions that {_folder(config)} has; "
+            f"set it to {limits.positions} or less, or take a verifier with a longer context"
         )
         return
     said = f"{rollout}.max_model_len={room}"
-    if room is None and shape.positions is not None:
-        room, said = shape.positions, f"{_folder(config)}: its context of {shape.positions} tokens"
+    if room is None and limits.positions is not None:
+        room, said = limits.positions, f"{_folder(config)}: its context of {limits.positions} tokens"
     if room is not None and verifier.token_limit + (verifier.max_prompt_tokens or 1) > room:
         yield (
             f"{said} has no room for a prompt beside a reply of "
@@ -454,12 +454,12 @@ def _lengths(config: DictConfig, settings: SparkSettings, shape: Shape) -> Itera
         )
 
 
-def _gpus(config: DictConfig, settings: SparkSettings, shape: Shape) -> Iterator[str]:
+def _gpus(config: DictConfig, settings: SparkSettings, limits: Limits) -> Iterator[str]:
     tensor = _get(config, f"{_REWARD_MODEL}.rollout.tensor_model_parallel_size") or 1
-    if shape.heads is not None and shape.heads % tensor:
-        fitting = ", ".join(str(size) for size in range(1, shape.heads + 1) if shape.heads % size == 0)
+    if limits.heads is not None and limits.heads % tensor:
+        fitting = ", ".join(str(size) for size in range(1, limits.heads + 1) if limits.heads % size == 0)
         yield (
-            f"{_REWARD_MODEL}.rollout.tensor_model_parallel_size={tensor} does not divide the {shape.heads} attention "
+            f"{_REWARD_MODEL}.rollout.tensor_model_parallel_size={tensor} does not divide the {limits.heads} attention "
             f"heads of {_folder(config)}; set it to one of: {fitting}"
         )
     pooled = settings.serving == "pool"

@@ -3,8 +3,6 @@
 python -m recipes.miniature [--task clock] [--quick] [--only NAME ...] [--seed N ...] [--tables]
 """
 
-import os
-import signal
 import time
 from pathlib import Path
 from typing import Annotated
@@ -13,10 +11,10 @@ import typer
 from rich.console import Console
 
 from examples.tiny_models import DEFAULT_CACHE
+from examples.verl_run import settle
 from recipes.miniature.config import HERE, StudyConfig, TaskName, variant
 from recipes.miniature.questions import write_study
 from recipes.miniature.runs import Runner
-from verl_spark.platforms.cpu.overrides import environment
 
 console = Console()
 
@@ -38,8 +36,7 @@ def main(
     folder = (folder / "quick" if quick else folder).resolve()
     results = (results or HERE / "results" / ("-".join(variant(quick, task)) or task)).resolve()
     if not tables:
-        os.environ.update(environment())  # for the engines, which are processes of their own
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what it runs, as Ctrl-C does
+        settle()
         with Runner(config, folder, results, cache.resolve(), console.print) as runner:
             wanted = [
                 run

@@ -1,9 +1,8 @@
 """The study's questions, answered from the result files: tables, and a word on every claim by the rule of README.md."""
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,16 +10,15 @@ import numpy as np
 
 from recipes.miniature.config import StudyConfig
 from recipes.miniature.pictures import draw
-from recipes.miniature.results import Label, Labels, Measured, Verdict, check
-from recipes.miniature.runs import STUDY_KEY
+from recipes.miniature.results import Label, Labels, Measured, Verdict, done
 from verl_spark.evaluation.metric import f1
 from verl_spark.evaluation.statistics import Estimate, FloatArray, Stratum, estimate_over_seeds
 from verl_spark.files import replacing
 from verl_spark.report.finding import STUDY_FILE
 from verl_spark.report.result import RunResult
+from verl_spark.report.study import Study, StudyCell, StudyTable
 from verl_spark.verification.kinds import Kind
 
-Cell = str | float | Estimate | None
 Values = Mapping[str, Sequence[tuple[int, float]]]
 """Problem to its values, each with the mean to which it belongs."""
 Combine = Callable[[FloatArray], FloatArray]
@@ -40,20 +38,15 @@ class Results:
         """Those of the study's runs that are done. Raises `StaleResult` for one that was made with other sizes."""
         found = cls({}, defaultdict(dict), defaultdict(dict))
         for run in config.runs():
+            if not done(folder, config, run):
+                continue
             path = folder / run.file
-            if not path.exists():
-                continue
             if run.what == "arm":
-                arm = RunResult.read(path)
-                check(path, arm.settings[STUDY_KEY], config, run)
-                found.arms[run.name][run.seed] = arm
-                continue
-            result = Labels.read(path) if run.what == "labels" else Measured.read(path)
-            check(path, result.sizes, config, run)
-            if isinstance(result, Labels):
-                found.labels[run.seed] = result
+                found.arms[run.name][run.seed] = RunResult.read(path)
+            elif run.what == "prm":
+                found.measured[run.name][run.seed] = Measured.read(path)
             else:
-                found.measured[run.name][run.seed] = result
+                found.labels[run.seed] = Labels.read(path)
         return found
 
 
@@ -210,21 +203,9 @@ def _gains(results: Results, name: str) -> dict[int, Values]:
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of `study.json`."""
-
-    id: str
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    text: str = ""
-    note: str = ""
-
-
-def labels_table(results: Results) -> Table:
+def labels_table(results: Results) -> StudyTable:
     """Question (a)."""
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[StudyCell, ...]] = []
     seeds = list(results.labels.values())
     for method in dict.fromkeys(name for one in seeds for name in one.labels):
         values = list(_labels(results, method).values())
@@ -235,11 +216,11 @@ def labels_table(results: Results) -> Table:
         each = [sum(cost[key] for cost in costs) / max(1, sum(cost["kept"] for cost in costs)) for key in _COSTS]
         rows.append((method, both, *cells, len(seeds), kept, *each))
     columns = ("method", "verdict, balanced", "verdict, right", "verdict, wrong", "mark, right", "mark, wrong", "seeds")
-    return Table(
-        "a",
-        "(a) How right are the labels",
-        (*columns, "kept", "calls an example", "generated tokens", "engine seconds"),
-        tuple(rows),
+    return StudyTable(
+        id="a",
+        title="(a) How right are the labels",
+        columns=(*columns, "kept", "calls an example", "generated tokens", "engine seconds"),
+        rows=tuple(rows),
         note="Share of true labels on what is in truth right or wrong; balanced is the mean of both. The cost has the "
         "solutions in it.",
     )
@@ -248,9 +229,9 @@ def labels_table(results: Results) -> Table:
 _COSTS = ("calls", "completion_tokens", "engine_seconds")
 
 
-def models_table(results: Results) -> Table:
+def models_table(results: Results) -> StudyTable:
     """Question (b)."""
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[StudyCell, ...]] = []
     for name, seeds in results.measured.items():
         data, kind = name.split("-")
         values = list(_verdicts(results, name).values())
@@ -270,18 +251,18 @@ def models_table(results: Results) -> Table:
             )
         )
     columns = ("data", "kind", "F1", "erroneous", "correct", "verdict, right", "verdict, wrong", "unread", "seeds")
-    return Table(
-        "b",
-        "(b) Reward models: how well the first error is found",
-        (*columns, "rows", "training seconds"),
-        tuple(rows),
+    return StudyTable(
+        id="b",
+        title="(b) Reward models: how well the first error is found",
+        columns=(*columns, "rows", "training seconds"),
+        rows=tuple(rows),
         note="As ProcessBench measures; an unread verification is wrong there. An ORM names no step.",
     )
 
 
-def arms_table(results: Results, names: Sequence[str], id: str, title: str, note: str = "") -> Table:
+def arms_table(results: Results, names: Sequence[str], id: str, title: str, note: str = "") -> StudyTable:
     """Questions (c) and (d)."""
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[StudyCell, ...]] = []
     for name in names:
         if not (seeds := results.arms.get(name)):
             continue
@@ -305,12 +286,12 @@ def arms_table(results: Results, names: Sequence[str], id: str, title: str, note
             )
         )
     columns = ("arm", "gain", "of each seed", "accuracy after", "verdicts true, first step", "last step")
-    return Table(id, title, (*columns, "missing", "seeds"), tuple(rows), note=note)
+    return StudyTable(id=id, title=title, columns=(*columns, "missing", "seeds"), rows=tuple(rows), note=note)
 
 
-def hacking_table(results: Results) -> Table:
+def hacking_table(results: Results) -> StudyTable:
     """Question (e)."""
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[StudyCell, ...]] = []
     for name in ("gate", "no_gate"):
         if seeds := results.arms.get(name):
             ends = [
@@ -321,18 +302,18 @@ def hacking_table(results: Results) -> Table:
             gains = over_seeds(list(_gains(results, name).values()), PLAIN[0])
             rows.append((name, *ends, gains, len(seeds)))
     columns = ("arm", "appended, first step", "last step", "reward of appended, first", "last")
-    return Table(
-        "e",
-        "(e) Solution appending, with the format gate and without",
-        (*columns, "reward of others, first", "last", "gain", "seeds"),
-        tuple(rows),
+    return StudyTable(
+        id="e",
+        title="(e) Solution appending, with the format gate and without",
+        columns=(*columns, "reward of others, first", "last", "gain", "seeds"),
+        rows=tuple(rows),
         text="A policy that has learned to put a second, solved problem behind a share of its answers.",
     )
 
 
-def cost_table(results: Results) -> Table:
+def cost_table(results: Results) -> StudyTable:
     """Question (f)."""
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[StudyCell, ...]] = []
     for name, seeds in results.arms.items():
         runs = list(seeds.values())
         keys = ("spark/called", "spark/cached", "spark/gated", *_TOKENS, "timing_s/gen", "timing_s/update_actor")
@@ -340,11 +321,11 @@ def cost_table(results: Results) -> Table:
             (name, *(_sum(runs, key) / len(runs) for key in keys), sum(one.seconds or 0.0 for one in runs) / len(runs))
         )
     columns = ("arm", "calls", "saved, known", "saved, gate", "prompt tokens", "generated tokens", "s: generation")
-    return Table(
-        "f",
-        "(f) What an arm costs",
-        (*columns, "s: update", "s: all"),
-        tuple(rows),
+    return StudyTable(
+        id="f",
+        title="(f) What an arm costs",
+        columns=(*columns, "s: update", "s: all"),
+        rows=tuple(rows),
         note="Of the verifier, a training; seconds with verl's start-up, on the machine that made the results.",
     )
 
@@ -352,18 +333,18 @@ def cost_table(results: Results) -> Table:
 _TOKENS = ("spark/verifier/prompt_tokens", "spark/verifier/completion_tokens")
 
 
-def claims_table(results: Results) -> Table:
+def claims_table(results: Results) -> StudyTable:
     """Every claim that can be decided, and what the rule says."""
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[StudyCell, ...]] = []
     for claim in CLAIMS:
         found = difference(results, claim)
         if found is not None:
             rows.append((claim.question, f"{claim.better} > {claim.worse}", found, outcome(found), claim.paper))
-    return Table(
-        "claims",
-        "Claims",
-        ("question", "claim", "difference", "in miniature", "the paper"),
-        tuple(rows),
+    return StudyTable(
+        id="claims",
+        title="Claims",
+        columns=("question", "claim", "difference", "in miniature", "the paper"),
+        rows=tuple(rows),
         text="Difference of balanced verdict accuracy (a), F1 (b) or gain in accuracy (c to e), problem by problem. It "
         "holds if its 95 % interval lies above 0, FAILED if below, and is open otherwise. The last column is the "
         "paper's, at full scale.",
@@ -374,7 +355,7 @@ DESIGNS = ("prm_cot", "step_augmented", "step_average", "selective", "selective_
 REWARDS = ("prm_cot", "prm", "orm", "rlvr", "majority", "format", "random")
 
 
-def tables(results: Results) -> Iterator[Table]:
+def tables(results: Results) -> Iterator[StudyTable]:
     """All tables, those without rows left out."""
     found = (
         claims_table(results),
@@ -398,8 +379,7 @@ def write_study(config: StudyConfig, folder: Path) -> Path:
     """Writes `study.json`, which `verl-spark report` shows, the tables as Markdown, and pictures; the first's path."""
     found = list(tables(Results.read(config, folder)))
     runs = list(config.runs())
-    done = sum((folder / run.file).exists() for run in runs)
-    text = f"{_TEXT} {done} of {len(runs)} runs of this study are done."
+    text = f"{_TEXT} {sum(done(folder, config, run) for run in runs)} of {len(runs)} runs of this study are done."
     for name, measures in PICTURES.items():
         panels = [
             (f"({table.id}) {measures[table.id]}", list(_lines(table, measures[table.id])))
@@ -408,12 +388,9 @@ def write_study(config: StudyConfig, folder: Path) -> Path:
         ]
         draw([panel for panel in panels if len(panel[1]) > 1], folder / name)
     path = folder / STUDY_FILE
-    with replacing(path) as file:
-        study = {"title": "SPARK in miniature", "text": text, "tables": [asdict(table) for table in found]}
-        json.dump(study, file, indent=1)
-        file.write("\n")
+    Study(title=TITLE, text=text, tables=tuple(found)).write(path)
     with replacing(folder / "tables.md") as file:
-        file.write(f"# SPARK in miniature\n\n{text}\n" + "".join(map(_markdown, found)))
+        file.write(f"# {TITLE}\n\n{text}\n" + "".join(map(_markdown, found)))
     return path
 
 
@@ -424,19 +401,20 @@ PICTURES = {
 """Of each: table to the measure that is drawn."""
 
 
-def _lines(table: Table, column: str) -> Iterator[tuple[str, Estimate]]:
+def _lines(table: StudyTable, column: str) -> Iterator[tuple[str, Estimate]]:
     place, names = table.columns.index(column), 2 if table.id == "b" else 1
     for row in table.rows:
         if isinstance(found := row[place], Estimate):
             yield ", ".join(str(cell) for cell in row[:names]), found
 
 
+TITLE = "SPARK in miniature"
 _TEXT = (
     "Tiny models on a CPU, the real engine; means over seeds with 95 % intervals (problems within seeds, then seeds)."
 )
 
 
-def _markdown(table: Table) -> str:
+def _markdown(table: StudyTable) -> str:
     def row(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cells) + " |\n"
 
@@ -446,7 +424,7 @@ def _markdown(table: Table) -> str:
     return "".join([*texts, f"\n{table.note}\n" if table.note else ""])
 
 
-def _said(column: str, cell: Cell) -> str:
+def _said(column: str, cell: StudyCell) -> str:
     if isinstance(cell, Estimate):
         return cell.percent(signed=column in ("gain", "difference"))
     if isinstance(cell, float):

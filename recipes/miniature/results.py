@@ -1,5 +1,6 @@
 """The small result files of the study: every item of every run, so that all tables are made of them anew."""
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -17,6 +18,8 @@ from verl_spark.files import replacing
 from verl_spark.verification.kinds import Kind
 
 Sizes = dict[str, Any]
+STUDY_KEY = "study"
+"""In `RunResult.settings`, the result of an arm: its sizes."""
 Bits = str
 """A row of 1 and 0; a text is far shorter than a list."""
 _Model = TypeVar("_Model", bound="Result")
@@ -122,10 +125,16 @@ def _bits(marks: Iterable[int]) -> Bits:
     return "".join(str(int(mark)) for mark in marks)
 
 
-def check(path: Path, sizes: Sizes, config: StudyConfig, run: RunId) -> None:
-    """Raises `StaleResult` for a result that was made with other sizes than this study's."""
+def done(folder: Path, config: StudyConfig, run: RunId) -> bool:
+    """Whether the run has its result there. Raises `StaleResult` for one made with other sizes than this study's."""
+    path = folder / run.file
+    if not path.exists():
+        return False
+    found = json.loads(path.read_bytes())
+    sizes = found["settings"][STUDY_KEY] if run.what == "arm" else found["sizes"]
     if sizes != config.sizes(run):
         raise StaleResult(
             f"{path} was made with {sizes}, and this study is made with {config.sizes(run)}; delete the file to make "
             "it anew, or name another folder with --results"
         )
+    return True

@@ -10,10 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import pandas as pd
-
 from examples import demo, hacking
-from examples.chains import Split
 from examples.stage1 import make_data, write_config
 from examples.stage1_models import Stage1Models, stage1_models
 from examples.stage2 import SMALL, held_out, judge_model, rows_of, train_prm
@@ -23,7 +20,7 @@ from examples.verl_run import run_verl
 from examples.vllm_server import vllm_server
 from recipes.miniature import models
 from recipes.miniature.config import SINGLE_AT_COST, Arm, PolicyName, RunId, StudyConfig
-from recipes.miniature.results import Labels, Measured, Result, check, labels_of, verdicts_of
+from recipes.miniature.results import STUDY_KEY, Labels, Measured, Result, done, labels_of, verdicts_of
 from recipes.miniature.truth import with_truth
 from verl_spark.data.methods import get_method
 from verl_spark.data.records import read_records, records_file
@@ -42,8 +39,6 @@ SERVER = ("--dtype=float32", "--gpu-memory-utilization=0.1")
 TIME_LIMIT_S = 1200.0
 ROLLOUTS = 16
 """Of each training, kept to be looked at."""
-STUDY_KEY = "study"
-"""In `RunResult.settings`: the sizes of the study."""
 
 Report = Callable[[str], None]
 
@@ -69,12 +64,7 @@ class Runner:
 
     def owed(self, run: RunId) -> bool:
         """Whether the run has no result yet. Raises `StaleResult` if it was made with other sizes."""
-        path = self._results / run.file
-        if not path.exists():
-            return True
-        found = json.loads(path.read_bytes())
-        check(path, found["settings"][STUDY_KEY] if run.what == "arm" else found["sizes"], self._config, run)
-        return False
+        return not done(self._results, self._config, run)
 
     def run(self, run: RunId) -> None:
         """Carry a run out and keep its result. Raises `RuntimeError` naming the log of what failed."""
@@ -115,10 +105,10 @@ class Runner:
             config = write_config(place, taught, sizes.problems * sizes.verifications, ["single"], 1, seed, self._task)
         else:
             config = write_config(place, taught, sizes.problems, sizes.methods, sizes.verifications, seed, self._task)
-        done = place / "done"  # else engines would start to find that nothing is owed
-        if not done.exists():
+        made = place / "done"  # else engines would start to find that nothing is owed
+        if not made.exists():
             self._report(f"Stage I, seed {seed}: {make_data(config)}")
-            done.touch()
+            made.touch()
         return config.output
 
     # --- Stage II -----------------------------------------------------------------------------------------------------
@@ -157,10 +147,12 @@ class Runner:
 
     def _arm(self, run: RunId) -> RunResult:
         arm = self._config.arms[run.name]
-        out = self._seed_folder(run.seed) / "rl" / run.name
+        folder, steps = self._seed_folder(run.seed), self._config.steps
+        out = folder / "rl" / run.name
         shutil.rmtree(out, ignore_errors=True)  # of a run that was stopped
+        data = demo.write_data(folder, steps, run.seed, self._config.held_out, self._task)
         overrides = [
-            *demo.recipe(self._policy(arm.policy), self._rl_data(run.seed), self._config.steps, out),
+            *demo.recipe(self._policy(arm.policy), data, steps, out),
             *arm.overrides,
             *(hacking.LONGER if arm.policy is PolicyName.APPENDING else ()),
             *self._serving(arm, run.seed),
@@ -169,14 +161,14 @@ class Runner:
             f"actor_rollout_ref.rollout.seed={run.seed}",
             f"reward.spark.seed={run.seed}",
         ]
-        watch = demo.Progress(f"{run.name}, seed {run.seed}", self._config.steps)
+        watch = demo.Progress(f"{run.name}, seed {run.seed}", steps)
         env = {"PYTHONPATH": str(ROOT)}  # of the designs beside this file
-        done = run_verl(out, overrides, timeout_s=TIME_LIMIT_S, env=env, watch=watch)
-        if done.returncode != 0:
-            raise RuntimeError(f"the run {run.name} ended with status {done.returncode}: see {done.log}")
-        found = with_truth(read_run(out, run.name, self._config.task, run.seed, ROLLOUTS), out / "rollouts")
+        ended = run_verl(out, overrides, timeout_s=TIME_LIMIT_S, env=env, watch=watch)
+        if ended.returncode != 0:
+            raise RuntimeError(f"the run {run.name} ended with status {ended.returncode}: see {ended.log}")
+        found = with_truth(read_run(out, run.name, self._config.task, run.seed, ROLLOUTS), demo.rollouts_of(out))
         settings = {**found.settings, STUDY_KEY: self._config.sizes(run)}
-        return found.model_copy(update={"settings": settings, "seconds": round(done.seconds, 1)})
+        return found.model_copy(update={"settings": settings, "seconds": round(ended.seconds, 1)})
 
     def _serving(self, arm: Arm, seed: int) -> list[str]:
         """Where the arm's reward model is served: by one server for all arms of a seed that ask it."""
@@ -196,15 +188,6 @@ class Runner:
             *demo.serving_elsewhere(self._url, model.name),
             f"reward.spark.verifier.max_tokens={demo.LONGEST_REPLY}",
         ]
-
-    def _rl_data(self, seed: int) -> tuple[Path, Path]:
-        """verl's files: problems of this seed to train on, and those on which every arm of every seed is measured."""
-        folder = self._seed_folder(seed)
-        folder.mkdir(parents=True, exist_ok=True)
-        train, measured = folder / "train.parquet", folder / "held_out.parquet"
-        pd.DataFrame(self._task.rows(Split.TRAIN, demo.PROMPTS * self._config.steps, 100 + seed)).to_parquet(train)
-        pd.DataFrame(self._task.rows(Split.HELD_OUT, self._config.held_out, 100)).to_parquet(measured)
-        return train, measured
 
     # --- models -------------------------------------------------------------------------------------------------------
 

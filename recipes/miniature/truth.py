@@ -1,8 +1,5 @@
 """What a program knows of the rollouts that a training saw only through its reward: added to a run's steps."""
 
-import json
-from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 from examples import chains, hacking
@@ -19,12 +16,9 @@ METRICS = {
 }
 
 
-def with_truth(result: RunResult, rollouts: Path) -> RunResult:
-    """The result with `METRICS` in each of its steps, from the run's dump."""
-    by_step: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for path in rollouts.glob("*.jsonl"):
-        for row in map(json.loads, path.open()):
-            by_step[row["step"]].append(row)
+def with_truth(result: RunResult, rollouts: list[dict[str, Any]]) -> RunResult:
+    """The result with `METRICS` in each of its steps, from the rollouts that the run dumped."""
+    by_step = dict(hacking.by_step(rollouts))
     steps = [
         {**step, **(truths(int(step["step"]), rows) if (rows := by_step.get(int(step["step"]))) else {})}
         for step in result.steps

@@ -2,15 +2,23 @@
 
 import doctest
 import importlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from tests.docs.pages import ROOT, Page
+from benchmarks.mock_server import serving
+from tests.docs.pages import PAGES, ROOT, Page
+from tests.report import made
 from verl_spark.rewards.credit import MarkedStep, Rollouts
 from verl_spark.settings import SparkSettings
 
-EXTENDING = Page(ROOT / "docs" / "extending.md").blocks("python")
+PAGE = Page(ROOT / "docs" / "extending.md")
+BLOCKS = [
+    pytest.param(code, id=f"{page}-{place}") for page in PAGES for place, code in enumerate(page.blocks("python"))
+]
+SERVER = "http://localhost:8000/v1"
 WITH_EXAMPLES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in sorted((ROOT / "verl_spark").rglob("*.py"))
@@ -18,16 +26,24 @@ WITH_EXAMPLES = [
 ]
 
 
-@pytest.mark.parametrize("code", EXTENDING, ids=range(len(EXTENDING)))
-def test_a_python_block_runs(code, tmp_path, monkeypatch):
-    (tmp_path / "shown_block.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(__import__("sys").modules, "shown_block", raising=False)
-    importlib.import_module("shown_block")
+@pytest.fixture(scope="module")
+def server():
+    with serving() as url:
+        yield url
+
+
+@pytest.mark.parametrize("code", BLOCKS)
+async def test_a_python_block_runs(code, tmp_path, server):
+    """As a program of its own, in a folder that has the run of which some speak, with their server at another place."""
+    await made.run(tmp_path / "outputs" / "my_run")
+    program = tmp_path / "shown_block.py"
+    program.write_text(code.replace(SERVER, server))
+    run = subprocess.run([sys.executable, program.name], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 def test_the_own_design_is_one(tmp_path, monkeypatch):
-    (code,) = (block for block in EXTENDING if "UpToFirstError" in block)
+    (code,) = (block for block in PAGE.blocks("python") if "UpToFirstError" in block)
     (tmp_path / "my_designs.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     credit = SparkSettings(design="my_designs:FIRST_ERROR").credit

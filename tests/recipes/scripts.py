@@ -9,11 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from typer.main import get_command
 
-from tests.test_hydra import VERL_CONFIG
+from verl_spark import configs
 from verl_spark.cli.main import app
 from verl_spark.data.config import DataConfig
 from verl_spark.evaluation.config import EvalConfig
@@ -57,8 +56,7 @@ def arms(recipe: Path) -> list[tuple[str, ...]]:
 
 def composed(overrides: Sequence[str], primary: str = "ppo_trainer") -> DictConfig:
     """verl's RL config with these overrides, as its own command line composes it."""
-    with initialize_config_dir(str(VERL_CONFIG), version_base=None):
-        return compose(primary, list(overrides))
+    return configs.composed(primary, overrides)
 
 
 @cache

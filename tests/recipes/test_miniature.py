@@ -13,8 +13,8 @@ from recipes.miniature import __main__ as command
 from recipes.miniature import designs, models, questions
 from recipes.miniature.config import PolicyName, RunId, StudyConfig, TaskName
 from recipes.miniature.questions import Claim, Results
-from recipes.miniature.results import Label, Labels, Measured, StaleResult, Verdict, labels_of
-from recipes.miniature.runs import STUDY_KEY, Runner
+from recipes.miniature.results import STUDY_KEY, Label, Labels, Measured, StaleResult, Verdict, labels_of
+from recipes.miniature.runs import Runner
 from recipes.miniature.truth import METRICS, truths
 from tests.data.made import record
 from verl_spark.report.result import RunResult

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
+from verl_spark.configs import get
 from verl_spark.data.config import DataConfig
 from verl_spark.launch import check
-from verl_spark.prm.settings import get
 from verl_spark.settings import SparkSettings
 from verl_spark.verifier.engine import EngineSettings
 

@@ -8,10 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
+from verl_spark.configs import composed, files_of, get
 from verl_spark.launch import check
 from verl_spark.planning.work import GIVEN, LIMITS, Work, chosen
-from verl_spark.prm.launch import composed
-from verl_spark.prm.settings import files_of, get
 from verl_spark.settings import SettingsError
 
 PRIMARY = "ppo_trainer"
@@ -42,7 +41,7 @@ def plan_training(overrides: Sequence[str], problems: int | None, lengths: Mappi
 
     Not counted: what the gate refuses and the judge knows already (both spare a call), validation and the probe.
     Raises `SettingsError` as `launch.check` does, and where the steps cannot be known."""
-    config = composed(overrides, PRIMARY)
+    config = composed(PRIMARY, overrides)
     settings = check(config)
     rollouts = get(config, "data.train_batch_size") * get(config, "actor_rollout_ref.rollout.n")
     prompt, response = get(config, "data.max_prompt_length"), get(config, "data.max_response_length")

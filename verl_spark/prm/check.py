@@ -10,9 +10,10 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import track
 
+from verl_spark.configs import files_of, get
 from verl_spark.prm.model import chat_of, load_tokenizer
 from verl_spark.prm.rows import Row, fault, problem_of, read_rows, row_count
-from verl_spark.prm.settings import SftSettings, files_of, get
+from verl_spark.prm.settings import SftSettings
 from verl_spark.prm.tokens import Trained, trained_tokens
 from verl_spark.settings import SettingsError
 from verl_spark.verifier.chat import Chat

@@ -8,8 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from verl_spark.configs import files_of, get
 from verl_spark.files import file_hash, replacing
-from verl_spark.prm.settings import SftSettings, files_of, get
+from verl_spark.prm.settings import SftSettings
 from verl_spark.settings import SettingsError, differences
 from verl_spark.verification.prompts import prompt_hash, verifier_prompt
 

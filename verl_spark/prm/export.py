@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 from huggingface_hub import ModelCard, ModelCardData
 from omegaconf import DictConfig
 
+from verl_spark.configs import files_of, get
 from verl_spark.files import file_hash
 from verl_spark.prm.claim import checkpoint, latest_step
 from verl_spark.prm.model import chat_of, load_tokenizer
-from verl_spark.prm.settings import PRESETS, SftSettings, files_of, get
+from verl_spark.prm.settings import PRESETS, SftSettings
 from verl_spark.settings import SettingsError
 from verl_spark.verifier.identity import Identity
 from verl_spark.versions import versions

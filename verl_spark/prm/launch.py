@@ -2,17 +2,13 @@
 
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
-from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
+from verl_spark import configs
+from verl_spark.configs import get
 from verl_spark.platforms import cpu
 from verl_spark.platforms.cpu.overrides import SFT_CPU_OVERRIDES
-from verl_spark.prm.settings import get
 from verl_spark.settings import SettingsError
 
 PRIMARY = "sft_trainer_engine"
@@ -23,19 +19,9 @@ def overrides_of(preset: str, given: Sequence[str]) -> list[str]:
     return [f"+sft={preset}", *(SFT_CPU_OVERRIDES if cpu.is_requested() else ()), *given]
 
 
-def composed(overrides: Sequence[str], primary: str = PRIMARY) -> DictConfig:
-    """A primary config of verl's, its SFT config by default, with these overrides.
-
-    Raises `SettingsError` for one that Hydra refuses."""
-    verl = find_spec("verl")  # of a top-level package: nothing is imported
-    if verl is None or not verl.submodule_search_locations:
-        raise SettingsError(["verl is not installed: pip install 'verl-spark[gpu]' (or [cpu])"])
-    folder = Path(verl.submodule_search_locations[0]) / "trainer" / "config"
-    try:
-        with initialize_config_dir(str(folder), version_base=None):
-            return compose(primary, list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise SettingsError([str(error)]) from None
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """verl's SFT config with these overrides. Raises `SettingsError` as `configs.composed` does."""
+    return configs.composed(PRIMARY, overrides)
 
 
 def command(config: DictConfig, overrides: Sequence[str], rendezvous: str | None = None) -> list[str]:

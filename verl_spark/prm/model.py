@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import TemplateError
 from omegaconf import DictConfig
 
-from verl_spark.prm.settings import get
+from verl_spark.configs import get
 from verl_spark.settings import SettingsError
 from verl_spark.verification.kinds import Kind
 from verl_spark.verifier.chat import Chat

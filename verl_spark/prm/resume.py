@@ -8,7 +8,7 @@ from typing import Any
 import wrapt
 from omegaconf import DictConfig
 
-from verl_spark.prm.settings import get
+from verl_spark.configs import get
 
 _MODULE = "verl.utils.checkpoint.checkpoint_handler"
 

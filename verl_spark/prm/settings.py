@@ -43,19 +43,3 @@ class SftSettings(Node):
             raise SettingsError(messages(error, cls, NODE)) from None
         except OmegaConfBaseException as error:
             raise SettingsError([f"{NODE}: {error}"]) from None
-
-
-def get(config: DictConfig, key: str) -> Any:
-    """The value at a dotted key as plain Python; None if any part is absent, `???`, or refers to something that is."""
-    try:
-        value = OmegaConf.select(config, key, throw_on_missing=False)
-    except OmegaConfBaseException:
-        return None
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
-def files_of(config: DictConfig, key: str) -> list[Path]:
-    """The files that `data.train_files` or `data.val_files` names, one or a list; none if it is null."""
-    found = get(config, key)
-    listed = found if isinstance(found, list) else [found]
-    return [Path(str(file)).expanduser() for file in listed if file]

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
+from verl_spark.configs import get
 from verl_spark.prm.rows import Row
-from verl_spark.prm.settings import get
 from verl_spark.verifier.chat import Chat
 
 _SHOWN = 400

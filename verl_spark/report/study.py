@@ -5,23 +5,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from verl_spark.evaluation.statistics import Estimate
+from verl_spark.files import replacing
 from verl_spark.runs.rows import SourceError
 
-
-class Measured(BaseModel):
-    """A mean with its 95 % interval over `n` problems, as a share of 1."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-    @property
-    def estimate(self) -> Estimate:
-        """The same as the rest of the package has it."""
-        return Estimate(self.mean, self.low, self.high, self.n)
+StudyCell = str | int | float | Estimate | None
+"""An estimate is a share of 1."""
 
 
 class StudyTable(BaseModel):
@@ -34,7 +22,7 @@ class StudyTable(BaseModel):
     text: str = ""
     """Stands before the table."""
     columns: tuple[str, ...]
-    rows: tuple[tuple[str | int | float | Measured | None, ...], ...]
+    rows: tuple[tuple[StudyCell, ...], ...]
     note: str = ""
     """Stands below it."""
 
@@ -65,3 +53,8 @@ class Study(BaseModel):
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or "file"
             raise SourceError(f"{path}: no study: {place}: {first['msg']}; correct it or take it away") from error
+
+    def write(self, path: Path) -> None:
+        """Whole or not at all."""
+        with replacing(path) as file:
+            file.write(self.model_dump_json(indent=1) + "\n")

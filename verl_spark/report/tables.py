@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from verl_spark.evaluation.statistics import Estimate
 from verl_spark.report.groups import REWARD, Curve, Group
-from verl_spark.report.study import Measured, StudyTable
+from verl_spark.report.study import StudyCell, StudyTable
 from verl_spark.rl.metrics import METRICS
 
 
@@ -67,7 +67,7 @@ def measured(value: Estimate | None, signed: bool = False) -> Cell:
 def of_study(table: StudyTable) -> Table:
     """A table of a study, as it is there; a column with an interval below 0 is of differences and shows signs."""
     signed = {
-        place for row in table.rows for place, cell in enumerate(row) if isinstance(cell, Measured) and cell.low < 0
+        place for row in table.rows for place, cell in enumerate(row) if isinstance(cell, Estimate) and cell.low < 0
     }
     return Table(
         f"study-{table.id}",
@@ -227,9 +227,9 @@ def _per_seed(groups: Sequence[Group]) -> str:
     )
 
 
-def _studied(cell: str | int | float | Measured | None, signed: bool) -> Cell:
-    if isinstance(cell, Measured):
-        found = measured(cell.estimate, signed)
+def _studied(cell: StudyCell, signed: bool) -> Cell:
+    if isinstance(cell, Estimate):
+        found = measured(cell, signed)
         return found._replace(text=f"{found.text} %")
     if cell is None:
         return Cell("")

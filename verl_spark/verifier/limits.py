@@ -1,4 +1,4 @@
-"""What a model's folder says of its size: what an engine will ask of it, known before one is started."""
+"""What a model's folder says of its limits, which an engine would refuse to pass: known before one is started."""
 
 import json
 from pathlib import Path
@@ -8,22 +8,22 @@ FILE = "config.json"
 """Of `transformers`, in the folder of every model."""
 
 
-class Shape(NamedTuple):
-    """Sizes of a model, each None where its config does not say it."""
+class Limits(NamedTuple):
+    """Limits of a model, each None where its config does not say it."""
 
-    positions: int | None
+    positions: int | None = None
     """Tokens of its longest sequence, prompt and reply together."""
-    heads: int | None
+    heads: int | None = None
     """Attention heads, which tensor parallelism divides."""
 
     @classmethod
-    def of(cls, folder: Path) -> "Shape":
-        """The shape of a local model; of a name on a hub, which is not looked up, nothing is known.
+    def of(cls, folder: Path) -> "Limits":
+        """The limits of a local model; of a name on a hub, which is not looked up, nothing is known.
 
         Raises `ValueError`, naming the file, for one that cannot be read."""
         path = folder / FILE
         if not path.is_file():
-            return cls(None, None)
+            return cls()
         try:
             config = json.loads(path.read_bytes())
         except ValueError as error:
