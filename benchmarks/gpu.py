@@ -1,11 +1,12 @@
-"""Stage II, measurements and RL on one GPU, through the public commands, each in a process of its own.
+"""The three stages on a GPU, measured through the public commands, each in a process of its own.
 
     python -m benchmarks.gpu --model DIR [--processbench DIR] [--parts sft,processbench] [--folder DIR]
     python -m benchmarks.gpu --demo DIR --parts stage1,rl,rl_external,rl_selective,reward [--folder DIR]
     python -m benchmarks.gpu --report [--folder DIR]
 
 `--model` is a small instruct model with a chat template; Stage II and its measurements take it. `--demo` is the cache
-of `make demo`, with its tiny models; Stage I and RL take them, and the demonstration's recipe and measure. Each part
+of `make demo`, with its tiny models; Stage I and RL take them, and the demonstration's recipe and measure. One GPU is
+enough for all parts but `rl_pool`, which takes two and is left out where there is one unless it is named. Each part
 writes its result into the folder as soon as it is done, and one that fails leaves the others to run. At the end, or
 with `--report`, `report.md` and `report.json` say what came of all parts there are."""
 
@@ -270,8 +271,14 @@ def rl(bench: Bench) -> dict[str, Any]:
     return _rl(bench, "rl", [*demo.serving_prm(prm), "reward.spark.serving=colocate"], RL_STEPS)
 
 
+def rl_pool(bench: Bench) -> dict[str, Any]:
+    """The same, shorter, with the PRM-CoT on a GPU of its own: takes two."""
+    _, prm = bench.tiny
+    return _rl(bench, "rl_pool", demo.serving_prm(prm), EXTERNAL_STEPS)
+
+
 def rl_external(bench: Bench) -> dict[str, Any]:
-    """The same, shorter, with the PRM-CoT on a server, which shares the GPU."""
+    """As `rl`, shorter, with the PRM-CoT on a server, which shares the GPU."""
     _, prm = bench.tiny
     with _server(bench, prm) as url:
         settings = [*demo.serving_elsewhere(url, prm.name), f"reward.spark.verifier.max_tokens={LONGEST_REPLY}"]
@@ -343,10 +350,11 @@ def _rl(bench: Bench, name: str, serving: Sequence[str], steps: int) -> dict[str
     }
 
 
-PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
-    part.__name__: part for part in (doctor, sft, held_out, processbench, stage1, rl, rl_external, rl_selective, reward)
-}
+_ALL = (doctor, sft, held_out, processbench, stage1, rl, rl_pool, rl_external, rl_selective, reward)
+PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {part.__name__: part for part in _ALL}
 """In the order in which they run."""
+GPUS = {"rl_pool": 2}
+"""That a part takes, where one is not enough."""
 
 
 def run_part(name: str, bench: Bench) -> bool:
@@ -372,21 +380,21 @@ def machine() -> dict[str, Any]:
     return {"gpu": subprocess.run(query, capture_output=True, text=True).stdout.strip(), "versions": versions()}
 
 
-def gpu_problem() -> str | None:
-    """Why these measurements cannot run here; None if they can."""
+def gpus() -> int:
+    """GPUs that verl would use here. Raises `SystemExit`, saying why, where these measurements cannot run."""
     if shutil.which("nvidia-smi") is None:
-        return "no GPU: there is no nvidia-smi here; what runs on a CPU is `make demo`"
+        raise SystemExit("no GPU: there is no nvidia-smi here; what runs on a CPU is `make demo`")
     run = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
     if run.returncode != 0 or not run.stdout.strip():
-        return f"no GPU: nvidia-smi says: {(run.stdout + run.stderr).strip()}"
+        raise SystemExit(f"no GPU: nvidia-smi says: {(run.stdout + run.stderr).strip()}")
     if os.environ.get("VERL_PLATFORM"):
-        return f"VERL_PLATFORM={os.environ['VERL_PLATFORM']} is set, so verl would not use the GPU; unset it"
-    return None
+        raise SystemExit(f"VERL_PLATFORM={os.environ['VERL_PLATFORM']} is set, so verl would not use the GPU; unset it")
+    return len(re.findall(r"^GPU \d+:", run.stdout, re.MULTILINE))
 
 
 def main(
     model: Annotated[Path | None, typer.Option(help="Folder of a small instruct model.", file_okay=False)] = None,
-    parts: Annotated[str, typer.Option(help="Which parts, by commas.")] = ",".join(PARTS),
+    parts: Annotated[str | None, typer.Option(help="Which parts, by commas; else all that have GPUs enough.")] = None,
     folder: Annotated[Path, typer.Option(help="Logs, results and report go here.")] = Path("outputs/gpu"),
     data: Annotated[Path | None, typer.Option("--processbench", help="Folder of ProcessBench's files.")] = None,
     tiny: Annotated[Path | None, typer.Option("--demo", help="Cache of `make demo`.", file_okay=False)] = None,
@@ -396,13 +404,13 @@ def main(
 ) -> None:
     """Run parts on the GPU of this machine, and report."""
     folder = folder.resolve()
-    names = [name for name in parts.split(",") if name]
+    names = [name for name in parts.split(",") if name] if parts else []
     if unknown := set(names) - PARTS.keys():
         raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}")
     done = True
     if not report:
-        if problem := gpu_problem():
-            raise SystemExit(problem)
+        count = gpus()
+        names = names or [name for name in PARTS if GPUS.get(name, 1) <= count]
         if model and not (model / "config.json").is_file():
             raise SystemExit(f"--model={model}: no folder of a model; name one with a config.json and a chat template")
         model, data, tiny = (path and path.resolve() for path in (model, data, tiny))

@@ -33,7 +33,7 @@ def write_report(folder: Path, order: Sequence[str]) -> Path:
 
 
 def _lines(parts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield "# One GPU"
+    yield "# GPU measurements"
     machines = {json.dumps(part["machine"], sort_keys=True): part["machine"] for part in parts}
     for machine in machines.values():
         listed = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from benchmarks.gpu_report import write_report
 from benchmarks.mock_server import serving, stats_of
 from examples.stage1_models import Stage1Models
 from examples.verl_run import run_child, side_by_side
+from verl_spark.configs import composed
 from verl_spark.data.config import DataConfig
+from verl_spark.launch import engage
 from verl_spark.prm.rows import fault, read_rows
 from verl_spark.verification.kinds import Kind
 
@@ -138,6 +141,41 @@ def test_rl_takes_the_tiny_models_of_one_demonstration(tmp_path):
         _ = bench.stage1_models
     (tmp_path / "verifier-e").rmdir()
     assert bench.stage1_models == Stage1Models(tmp_path / "generator-c", tmp_path / "verifier-d", None)
+
+
+class Taken(Exception):
+    """The overrides of a training that was not started."""
+
+
+@pytest.mark.parametrize(
+    ("part", "serving"),
+    [("rl", "colocate"), ("rl_pool", "pool"), ("rl_external", "external"), ("rl_selective", "colocate")],
+)
+def test_a_training_on_a_gpu_is_one_that_our_checks_take(part, serving, tmp_path, monkeypatch):
+    def trainer(self, name, command, overrides, **_):
+        raise Taken(*overrides)
+
+    for folder in ("policy-a", "prm-cot-b/training/export"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.setattr(gpu.Bench, "trainer", trainer)
+    monkeypatch.setattr(gpu, "_memory", lambda _: nullcontext())
+    monkeypatch.setattr(gpu, "_server", lambda *_: nullcontext("http://localhost:1/v1"))
+    with pytest.raises(Taken) as taken:
+        gpu.PARTS[part](gpu.Bench(tmp_path / "out", demo=tmp_path))
+    config = composed("ppo_trainer", taken.value.args)
+    assert engage(config).serving == serving
+    assert config.reward.reward_model.enable_resource_pool is (serving == "pool")
+
+
+@pytest.mark.parametrize(("count", "left_out"), [(1, {"rl_pool"}), (2, set())])
+def test_what_needs_more_gpus_than_there_are_is_left_out(count, left_out, tmp_path, monkeypatch):
+    run = []
+    monkeypatch.setattr(gpu, "gpus", lambda: count)
+    monkeypatch.setattr(gpu, "run_part", lambda name, _: not run.append(name))
+    assert start("--folder", tmp_path).exit_code == 0
+    assert run == [name for name in gpu.PARTS if name not in left_out]
+    assert start("--folder", tmp_path, "--parts", "rl_pool,doctor").exit_code == 0
+    assert run[-2:] == ["doctor", "rl_pool"]
 
 
 def test_stage_1_on_a_gpu_is_verl_spark_data_with_its_own_share_of_memory(tmp_path, monkeypatch):
