@@ -69,7 +69,7 @@ def test_a_baseline_asks_no_verifier():
     ("overrides", "problems", "said"),
     [
         (["data.train_files=gone.parquet"], None, r"gone.parquet is no file that is here; .* --problems N"),
-        ([], 3, "data.train_batch_size: 4 is more than the 3 prompts there are"),
+        ([], 3, "data.train_batch_size: 4 is more than the 3 rows there are"),
         (["no.such.key=1"], 10, "no"),
         (["reward.spark.design=orm"], 10, "cannot use the replies of kind=prm_cot"),
     ],

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from verl_spark.cli.terminal import Config, Keys, refusals
+from verl_spark.cli.train import Kind, preset_of
 
 if TYPE_CHECKING:
     from verl_spark.planning.engines import Place
@@ -91,6 +92,30 @@ def train(
         _show(plan.whole(), found)
         _show_hours(plan.whole(), found, gpus)
         _show_memory(engines.of_training(plan.config), gpu_gb)
+
+
+@app.command()
+def sft(
+    kind: Kind,
+    overrides: Annotated[list[str] | None, typer.Argument(help="verl's overrides, as of the training.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Number of rows, where their file is not there yet.")] = None,
+    tokens: Tokens = None,
+    rate: RateOf = None,
+    gpus: Gpus = 1,
+    gpu_gb: GpuGb = None,
+) -> None:
+    """A reward model's training (Stage II). ROLE: trainer. NAME: row, its prompt and reply together."""
+    from verl_spark.planning import engines
+    from verl_spark.planning.sft import LENGTHS, ROLES, plan_sft
+    from verl_spark.prm.launch import overrides_of
+
+    with refusals():
+        plan = plan_sft(overrides_of(preset_of(kind), overrides or ()), rows, _lengths(tokens, LENGTHS))
+        found = _rates([plan.work], ROLES, rate, None, None, None)
+        Console().print(f"{plan.steps:,} steps, without validation; prompts are counted with their replies:")
+        _show([plan.work], found)
+        _show_hours([plan.work], found, gpus)
+        _show_memory(engines.of_sft(plan.config), gpu_gb)
 
 
 @app.command()

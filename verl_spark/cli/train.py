@@ -46,7 +46,7 @@ for _name, _preset in _PRESETS.items():
 def check(kind: Kind, overrides: Overrides = None) -> None:
     """The checks before a training alone, with the trained tokens of a few rows."""
     with refusals():
-        _check(_preset_of(kind), overrides or [])
+        _check(preset_of(kind), overrides or [])
 
 
 @app.command()
@@ -56,7 +56,7 @@ def export(kind: Kind, overrides: Overrides = None) -> None:
     from verl_spark.prm.export import export
 
     with refusals():
-        folder = export(launch.composed(launch.overrides_of(_preset_of(kind), overrides or [])))
+        folder = export(launch.composed(launch.overrides_of(preset_of(kind), overrides or [])))
     Console().print(str(folder), markup=False)
 
 
@@ -78,7 +78,8 @@ def settings() -> None:
     show(reference.settings(SftSettings), "spark.…", "default", "meaning")
 
 
-def _preset_of(kind: str) -> str:
+def preset_of(kind: str) -> str:
+    """The choice of the config group `sft` for a kind that was typed. Raises `SettingsError` for one there is not."""
     if kind not in _PRESETS:
         raise SettingsError([f"there is no {kind}; there are: {', '.join(_PRESETS)}"])
     return _PRESETS[kind]

@@ -52,6 +52,12 @@ def of_training(config: DictConfig) -> Iterator[Place]:
     yield Place("policy, training", policy, gpus, None)
 
 
+def of_sft(config: DictConfig) -> Iterator[Place]:
+    """The training states of a reward model."""
+    gpus = get(config, "trainer.nnodes") * get(config, "trainer.n_gpus_per_node")
+    yield Place("reward model, training", str(get(config, "model.path")), gpus, None)
+
+
 def _serves(settings: SparkSettings | None) -> bool:
     return settings is not None and settings.asks_verifier and settings.serving != "external"
 

@@ -2,16 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
-from verl_spark.configs import composed, files_of, get
+from verl_spark.configs import composed, get
 from verl_spark.launch import check
+from verl_spark.planning.steps import steps_of
 from verl_spark.planning.work import GIVEN, LIMITS, Work, chosen
-from verl_spark.settings import SettingsError
 
 PRIMARY = "ppo_trainer"
 LENGTHS = ("prompt", "rollout", "verification")
@@ -60,32 +57,7 @@ def plan_training(overrides: Sequence[str], problems: int | None, lengths: Mappi
         model = str(settings.verifier.model or get(config, "reward.reward_model.model_path"))
         step.append(Work("verifications", "verifier", model, rollouts, rollouts * shown, rollouts * reply, heard))
     step.append(Work("update", "trainer", policy, rollouts, rollouts * prompt, rollouts * response, told))
-    return Training(_steps(config, problems), tuple(step), config)
-
-
-def _steps(config: DictConfig, problems: int | None) -> int:
-    """As verl counts them: whole batches of an epoch, `total_training_steps` at most if it is set."""
-    given, epochs = get(config, "trainer.total_training_steps"), get(config, "trainer.total_epochs")
-    if problems is None:
-        missing = [file for file in files_of(config, "data.train_files") if not file.is_file()]
-        if missing and given is not None:
-            return int(given)
-        if missing:
-            cure = "give the number of prompts with --problems N"
-            raise SettingsError([f"data.train_files: {missing[0]} is no file that is here; {cure}"])
-        problems = sum(_rows(file) for file in files_of(config, "data.train_files"))
-    steps = problems // get(config, "data.train_batch_size") * epochs
-    if not steps:
-        batch = get(config, "data.train_batch_size")
-        raise SettingsError([f"data.train_batch_size: {batch} is more than the {problems} prompts there are; lower it"])
-    return int(steps if given is None else min(steps, given))
-
-
-def _rows(file: Path) -> int:
-    try:
-        return int(pq.read_metadata(file).num_rows)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SettingsError([f"data.train_files: {file} is no parquet file ({error}); use --problems N"]) from None
+    return Training(steps_of(config, problems, "--problems"), tuple(step), config)
 
 
 def _times(work: Work, steps: int) -> Work:
