@@ -3,7 +3,7 @@
 python -m recipes.miniature [--task clock] [--quick] [--only NAME ...] [--seed N ...] [--tables]
 """
 
-import time
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
@@ -45,11 +45,10 @@ def main(
                 and (not seed or run.seed in seed)
                 and runner.owed(run)
             ]
-            for number, run in enumerate(wanted, 1):
-                start = time.monotonic()
-                console.rule(f"{number} of {len(wanted)}: {run.what} {run.name}, seed {run.seed}")
-                runner.run(run)
-                console.print(f"{run.file}: {time.monotonic() - start:.0f} s")
+            for (what, seed_), some in groupby(wanted, lambda run: (run.what, run.seed)):
+                runs = list(some)
+                console.rule(f"seed {seed_}: {what} {', '.join(run.name for run in runs)}")
+                runner.run(runs)
     console.print(f"tables: {write_study(config, results)}")
 
 

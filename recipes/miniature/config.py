@@ -74,6 +74,7 @@ class StudyConfig(Node):
     reward_models: Annotated[tuple[tuple[str, Kind], ...], Field(min_length=1)]
     steps: PositiveInt
     held_out: PositiveInt
+    at_once: PositiveInt
     arms: dict[str, Arm]
 
     @classmethod

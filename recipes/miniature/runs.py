@@ -1,14 +1,15 @@
-"""Carrying the study out: a run at a time, each kept as a small result file, none repeated."""
+"""Carrying the study out: the runs of a seed side by side, each kept as a small result file, none repeated."""
 
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import as_completed
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from examples import demo, hacking
 from examples.stage1 import make_data, write_config
@@ -16,10 +17,10 @@ from examples.stage1_models import Stage1Models, stage1_models
 from examples.stage2 import SMALL, held_out, judge_model, rows_of, train_prm
 from examples.tasks import TASKS
 from examples.tiny_models import Recipe, base_model
-from examples.verl_run import run_verl
+from examples.verl_run import run_verl, side_by_side
 from examples.vllm_server import vllm_server
 from recipes.miniature import models
-from recipes.miniature.config import SINGLE_AT_COST, Arm, PolicyName, RunId, StudyConfig
+from recipes.miniature.config import SINGLE_AT_COST, PolicyName, RunId, StudyConfig
 from recipes.miniature.results import STUDY_KEY, Labels, Measured, Result, done, labels_of, verdicts_of
 from recipes.miniature.truth import with_truth
 from verl_spark.data.methods import get_method
@@ -35,12 +36,30 @@ MODELS_FILE = "models.json"
 LONGEST = 512
 """Tokens of a verification with its prompt, an appended problem included."""
 SERVER = ("--dtype=float32", "--gpu-memory-utilization=0.1")
-"""Options of vLLM; the second is a share of the memory, which two studies at once have to share."""
+"""Options of vLLM; the second is a share of the memory, which servers and trainings have to share."""
 TIME_LIMIT_S = 1200.0
 ROLLOUTS = 16
 """Of each training, kept to be looked at."""
 
 Report = Callable[[str], None]
+Job = Callable[[], Result | RunResult]
+
+
+class Lesson(NamedTuple):
+    """A reward model to be taught."""
+
+    base: Path
+    data: Path
+    """SFT files of a method."""
+    kind: Kind
+    place: Path
+    rows: int
+    """Rows that it learns from, each as often as the updates take it."""
+
+    @property
+    def export(self) -> Path:
+        """The finished model."""
+        return self.place / "export"
 
 
 class Runner:
@@ -50,9 +69,9 @@ class Runner:
         """`folder` takes everything that is made, `results` the small files, `cache` the tiny models."""
         self._config, self._folder, self._results, self._cache = config, folder, results, cache
         self._report, self._task = report, TASKS[config.task]
+        self._threads = str(max(1, (os.cpu_count() or 1) // config.at_once))
         self._open = ExitStack()
-        self._serves: tuple[int, Kind] | None = None
-        self._url = ""
+        self._urls: dict[tuple[int, Kind], str] = {}
 
     def __enter__(self) -> "Runner":
         return self
@@ -66,16 +85,32 @@ class Runner:
         """Whether the run has no result yet. Raises `StaleResult` if it was made with other sizes."""
         return not done(self._results, self._config, run)
 
-    def run(self, run: RunId) -> None:
-        """Carry a run out and keep its result. Raises `RuntimeError` naming the log of what failed."""
-        result: Result | RunResult
-        if run.what == "labels":
-            result = self._labels(run)
-        elif run.what == "prm":
-            result = self._measured(run)
-        else:
-            result = self._arm(run)
+    def run(self, runs: Sequence[RunId]) -> None:
+        """Carry out runs of one kind and seed, and keep the result of each as soon as it is there.
+
+        What they share is made first; their trainings run side by side. Raises `RuntimeError` naming the log of what
+        failed."""
+        jobs = {run: self._job(run) for run in runs}
+        with side_by_side(self._config.at_once) as pool:
+            for done in as_completed([pool.submit(self._keep, run, job) for run, job in jobs.items()]):
+                done.result()
+
+    def _keep(self, run: RunId, job: Job) -> None:
+        result = job()
         result.write(self._results / run.file)
+        self._report(f"{run.file}: {result.seconds:.0f} s")
+
+    def _job(self, run: RunId) -> Job:
+        """What is left of a run when all that it takes is there: models, data, servers. It may run beside others."""
+        if run.what == "labels":
+            labels = self._labels(run)  # at once: its engines are started by the main thread
+            return lambda: labels
+        if run.what == "prm":
+            data, kind = run.name.split("-")
+            lesson = self._lesson(data, Kind(kind), run.seed)
+            return lambda: self._measured(run, lesson)
+        overrides = self._overrides(run)
+        return lambda: self._arm(run, overrides)
 
     # --- Stage I ------------------------------------------------------------------------------------------------------
 
@@ -113,56 +148,63 @@ class Runner:
 
     # --- Stage II -----------------------------------------------------------------------------------------------------
 
-    def _measured(self, run: RunId) -> Measured:
-        start = time.monotonic()
-        data, kind = run.name.split("-")
-        place, rows = self._trained(data, Kind(kind), run.seed)
-        trained = time.monotonic()
-        judged = judge_model(place / "export", Kind(kind), held_out(task=self._task), place / "measured")
-        return Measured(
-            seed=run.seed,
-            sizes=self._config.sizes(run),
-            seconds=round(time.monotonic() - start, 1),
-            data=data,
-            kind=Kind(kind),
-            rows=rows,
-            verdicts=tuple(verdicts_of(judged)),
-            training_seconds=round(trained - start, 1),
-        )
-
-    def _trained(self, data: str, kind: Kind, seed: int) -> tuple[Path, int]:
-        """The folder of a reward model, trained unless it is there, and the rows that it learned from."""
+    def _lesson(self, data: str, kind: Kind, seed: int) -> Lesson:
+        """What a reward model is taught; the data is made unless it is there."""
         output = self._data(seed)
-        others = [(name, kind) for name, kind in self._config.reward_models if name != SINGLE_AT_COST]
-        rows = min(rows_of(output / "sft" / name, kind) for name, kind in others)
+        others = [one for one in self._config.reward_models if one[0] != SINGLE_AT_COST]
+        rows = min(rows_of(output / "sft" / name, kind_) for name, kind_ in others)
         source = output / "sft" / data
         if data == SINGLE_AT_COST:
             source = self._data(seed, at_cost=True) / "sft" / "single"
             rows = rows_of(source, kind)
         place = self._seed_folder(seed) / "prm" / f"{data}-{kind.value}"
-        train_prm(self._base(), source, kind, place, SMALL, seed, rows)
-        return place, rows
+        return Lesson(self._base(), source, kind, place, rows)
+
+    def _measured(self, run: RunId, lesson: Lesson) -> Measured:
+        start = time.monotonic()
+        self._train(lesson, run.seed)
+        trained = time.monotonic()
+        judged = judge_model(lesson.export, lesson.kind, held_out(task=self._task), lesson.place / "measured")
+        return Measured(
+            seed=run.seed,
+            sizes=self._config.sizes(run),
+            seconds=round(time.monotonic() - start, 1),
+            data=run.name.partition("-")[0],
+            kind=lesson.kind,
+            rows=lesson.rows,
+            verdicts=tuple(verdicts_of(judged)),
+            training_seconds=round(trained - start, 1),
+        )
+
+    def _train(self, lesson: Lesson, seed: int) -> None:
+        """Nothing is done if the model is there."""
+        train_prm(lesson.base, lesson.data, lesson.kind, lesson.place, SMALL, seed, lesson.rows, int(self._threads))
 
     # --- Stage III ----------------------------------------------------------------------------------------------------
 
-    def _arm(self, run: RunId) -> RunResult:
+    def _overrides(self, run: RunId) -> list[str]:
         arm = self._config.arms[run.name]
         folder, steps = self._seed_folder(run.seed), self._config.steps
-        out = folder / "rl" / run.name
-        shutil.rmtree(out, ignore_errors=True)  # of a run that was stopped
         data = demo.write_data(folder, steps, run.seed, self._config.held_out, self._task)
-        overrides = [
-            *demo.recipe(self._policy(arm.policy), data, steps, out),
+        return [
+            *demo.recipe(self._policy(arm.policy), data, steps, self._place(run)),
             *arm.overrides,
             *(hacking.LONGER if arm.policy is PolicyName.APPENDING else ()),
-            *self._serving(arm, run.seed),
+            *(self._serving(run.seed, arm.verifier) if arm.verifier else ()),
             "trainer.val_before_train=True",
             f"data.seed={run.seed}",
             f"actor_rollout_ref.rollout.seed={run.seed}",
             f"reward.spark.seed={run.seed}",
         ]
-        watch = demo.Progress(f"{run.name}, seed {run.seed}", steps)
-        env = {"PYTHONPATH": str(ROOT)}  # of the designs beside this file
+
+    def _place(self, run: RunId) -> Path:
+        return self._seed_folder(run.seed) / "rl" / run.name
+
+    def _arm(self, run: RunId, overrides: Sequence[str]) -> RunResult:
+        out = self._place(run)
+        shutil.rmtree(out, ignore_errors=True)  # of a run that was stopped
+        watch = demo.Progress(f"{run.name}, seed {run.seed}", self._config.steps)
+        env = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": self._threads}  # the first for the designs beside this file
         ended = run_verl(out, overrides, timeout_s=TIME_LIMIT_S, env=env, watch=watch)
         if ended.returncode != 0:
             raise RuntimeError(f"the run {run.name} ended with status {ended.returncode}: see {ended.log}")
@@ -170,22 +212,19 @@ class Runner:
         settings = {**found.settings, STUDY_KEY: self._config.sizes(run)}
         return found.model_copy(update={"settings": settings, "seconds": round(ended.seconds, 1)})
 
-    def _serving(self, arm: Arm, seed: int) -> list[str]:
-        """Where the arm's reward model is served: by one server for all arms of a seed that ask it."""
-        if arm.verifier is None:
-            return []
-        place, _ = self._trained("step", arm.verifier, seed)
-        model = place / "export"
-        if self._serves != (seed, arm.verifier):
-            self._open.close()
-            self._serves = None
-            log = place / "server.log"
-            self._url = self._open.enter_context(
-                vllm_server(model, LONGEST, log, SERVER, {**os.environ, **environment()})
-            )
-            self._serves = (seed, arm.verifier)
+    def _serving(self, seed: int, kind: Kind) -> list[str]:
+        """Where the reward model of a kind is served: by one server for all arms of the seed that ask it."""
+        lesson = self._lesson("step", kind, seed)
+        if (seed, kind) not in self._urls:
+            if any(other != seed for other, _ in self._urls):  # the seeds come one after the other
+                self._open.close()
+                self._urls.clear()
+            self._train(lesson, seed)
+            env = {**os.environ, **environment(), "OMP_NUM_THREADS": self._threads}
+            server = vllm_server(lesson.export, LONGEST, lesson.place / "server.log", SERVER, env)
+            self._urls[seed, kind] = self._open.enter_context(server)
         return [
-            *demo.serving_elsewhere(self._url, model.name),
+            *demo.serving_elsewhere(self._urls[seed, kind], lesson.export.name),
             f"reward.spark.verifier.max_tokens={demo.LONGEST_REPLY}",
         ]
 

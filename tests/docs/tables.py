@@ -1,20 +1,25 @@
-"""The tables of the documents, made from the code. `python -m tests.docs.tables` writes them into the pages.
+"""The tables of the README and the documents, made from the code and from the results of the miniature study.
+
+`python -m tests.docs.tables` writes them into the pages.
 
 In a page a table stands between `<!-- table: NAME -->` and `<!-- end -->`; `tests/docs/test_names.py` compares."""
 
 import re
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
+from tests.docs.pages import PAGES, ROOT
 from verl_spark import reference
 from verl_spark.data.config import DataConfig
 from verl_spark.evaluation.config import EvalConfig
 from verl_spark.evaluation.policy.config import MathConfig
+from verl_spark.evaluation.statistics import Estimate
 from verl_spark.prm.settings import SftSettings
+from verl_spark.report.study import Study, StudyCell, StudyTable
 from verl_spark.rescoring.config import ScoreConfig
 from verl_spark.settings import Alarm, SparkSettings
 from verl_spark.verifier.engine import EngineSettings
 
-DOCS = Path(__file__).parents[2] / "docs"
+STUDY = ROOT / "recipes" / "miniature" / "results" / "arithmetic" / "study.json"
 MODELS = {
     "reward.spark": (SparkSettings, "`reward.spark.…`"),
     "alarm": (Alarm, "key of an alarm"),
@@ -37,23 +42,50 @@ def tables() -> dict[str, str]:
         name: reference.markdown(reference.settings(model, closed=closed), head, "default", "meaning")
         for name, (model, head) in MODELS.items()
     }
-    return {**made, "metrics": reference.markdown(reference.metrics(), "metric", "meaning")}
+    return {**made, "metrics": reference.markdown(reference.metrics(), "metric", "meaning"), **study()}
+
+
+def study() -> dict[str, str]:
+    """What the miniature study found: its claims, and the gain of each arm."""
+    read = Study.read(STUDY)
+    found = {table.id: table for table in read.tables}
+    columns = [found["claims"].columns.index(name) for name in ("question", "claim", "difference", "in miniature")]
+    claims = ([row[place] for place in [*columns, -1]] for row in found["claims"].rows)
+    return {
+        "miniature.text": read.text,
+        "miniature.claims": "\n".join(_lines(("", "claim", "difference", "in miniature", "the paper"), claims)),
+        "miniature.gains": "\n".join(_lines(("arm", "gain in accuracy", "seeds"), _gains(found))),
+    }
+
+
+def _gains(found: dict[str, StudyTable]) -> Iterator[list[StudyCell]]:
+    seen = set()
+    for table in (found[name] for name in "cde" if name in found):
+        for row in table.rows:
+            cells = dict(zip(table.columns, row, strict=True))
+            if cells["arm"] not in seen:  # PRM-CoT is in two tables
+                seen.add(cells["arm"])
+                yield [cells["arm"], cells["gain"], cells["seeds"]]
+
+
+def _lines(heads: tuple[str, ...], rows: Iterable[list[StudyCell]]) -> Iterator[str]:
+    for cells in (heads, ["---"] * len(heads), *rows):
+        said = (cell.percent(signed=True) if isinstance(cell, Estimate) else str(cell) for cell in cells)
+        yield f"| {' | '.join(said)} |"
 
 
 def found() -> dict[str, str]:
     """Name to the table that stands in a page."""
-    texts = (page.read_text() for page in sorted(DOCS.rglob("*.md")))
-    return {match["name"]: match["text"] for text in texts for match in _TABLE.finditer(text)}
+    return {match["name"]: match["text"] for page in PAGES for match in _TABLE.finditer(page.text)}
 
 
 def write() -> None:
     """Puts the tables of the code in the place of those in the pages."""
     made = tables()
-    for page in DOCS.rglob("*.md"):
-        text = page.read_text()
-        new = _TABLE.sub(lambda m: f"<!-- table: {m['name']} -->\n\n{made[m['name']]}\n\n<!-- end -->", text)
-        if new != text:
-            page.write_text(new)
+    for page in PAGES:
+        new = _TABLE.sub(lambda m: f"<!-- table: {m['name']} -->\n\n{made[m['name']]}\n\n<!-- end -->", page.text)
+        if new != page.text:
+            page.path.write_text(new)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One run of the miniature study through verl for real, with a fixture for a policy; and what is made of its result."""
+"""Two runs of the miniature study side by side through verl for real, with a fixture for a policy; and their tables."""
 
 import json
 
@@ -12,7 +12,7 @@ from verl_spark.report.result import RunResult
 
 pytestmark = [pytest.mark.e2e, pytest.mark.full, pytest.mark.timeout(900)]
 
-RUN = RunId("arm", "format", 0)
+RUNS = [RunId("arm", name, 0) for name in ("random", "format")]
 ROOM = (  # the fixture's tokens are bytes
     "data.max_prompt_length=640",
     "data.max_response_length=192",
@@ -24,12 +24,12 @@ ROOM = (  # the fixture's tokens are bytes
 
 def small(steps: int = 2) -> StudyConfig:
     config = StudyConfig.load(quick=True)
-    arm = config.arms[RUN.name]
-    arms = {RUN.name: arm.model_copy(update={"overrides": (*arm.overrides, *ROOM)})}
+    chosen = {run.name: config.arms[run.name] for run in RUNS}
+    arms = {name: arm.model_copy(update={"overrides": (*arm.overrides, *ROOM)}) for name, arm in chosen.items()}
     return config.model_copy(update={"steps": steps, "held_out": 8, "arms": arms})
 
 
-def test_an_arm_is_trained_kept_and_not_trained_again(policy, tmp_path, monkeypatch):
+def test_arms_are_trained_kept_and_not_trained_again(policy, tmp_path, monkeypatch):
     (policy / "teaching.json").write_text(json.dumps({"split": "policy"}))
     monkeypatch.setattr(runs, "base_model", lambda *_: policy)
     monkeypatch.setattr(runs.models, "policy", lambda *_: policy)
@@ -39,14 +39,14 @@ def test_an_arm_is_trained_kept_and_not_trained_again(policy, tmp_path, monkeypa
         return runs.Runner(config, tmp_path / "work", results, tmp_path / "cache", print)
 
     with runner(small()) as first:
-        assert first.owed(RUN)
-        first.run(RUN)
+        assert all(map(first.owed, RUNS))
+        first.run(RUNS)
     with runner(small()) as again:
-        assert not again.owed(RUN)
+        assert not any(map(again.owed, RUNS))
     with runner(small(steps=3)) as larger, pytest.raises(StaleResult):
-        larger.owed(RUN)
+        larger.owed(RUNS[0])
 
-    result = RunResult.read(results / RUN.file)
+    result = RunResult.read(results / RUNS[1].file)
     assert [step["step"] for step in result.steps if "spark/rollouts" in step] == [1, 2]
     assert all(step["truth/accuracy"] == 0 for step in result.steps if "spark/rollouts" in step)
     assert METRICS.keys() - {"truth/verdict", "truth/reward_appended"} <= result.steps[-1].keys()
@@ -54,7 +54,6 @@ def test_an_arm_is_trained_kept_and_not_trained_again(policy, tmp_path, monkeypa
     assert result.settings["reward"]["spark"]["design"] == "format"
     tables = json.loads(questions.write_study(small(), results).read_text())["tables"]
     assert {table["id"] for table in tables} == {"c", "f"}
-    (row,) = next(table for table in tables if table["id"] == "c")["rows"]
-    assert row[0] == RUN.name
-    assert row[1]["n"] == 8
-    assert f"| {RUN.name} |" in (results / "tables.md").read_text()
+    rows = next(table for table in tables if table["id"] == "c")["rows"]
+    assert [(row[0], row[1]["n"]) for row in rows] == [("format", 8), ("random", 8)]
+    assert "| format |" in (results / "tables.md").read_text()

@@ -1,6 +1,7 @@
 """The miniature study without its runs: config, result files, and the tables that are made of them."""
 
 import random
+import threading
 from dataclasses import replace
 from typing import get_args
 
@@ -9,8 +10,9 @@ import pytest
 from examples import chains
 from examples.chains import Split
 from examples.tasks import TASKS, read_problem
+from examples.verl_run import Run
 from recipes.miniature import __main__ as command
-from recipes.miniature import designs, models, questions
+from recipes.miniature import designs, models, questions, runs
 from recipes.miniature.config import PolicyName, RunId, StudyConfig, TaskName
 from recipes.miniature.questions import Claim, Results
 from recipes.miniature.results import STUDY_KEY, Label, Labels, Measured, StaleResult, Verdict, labels_of
@@ -208,6 +210,29 @@ def test_a_run_with_a_result_is_not_repeated_and_one_of_another_size_is_refused(
         runner.owed(run)
     with pytest.raises(StaleResult, match="--results"):
         questions.write_study(CONFIG, tmp_path)
+
+
+def test_the_trainings_of_a_seed_run_side_by_side_and_one_that_fails_names_its_log(tmp_path, monkeypatch):
+    owed = [RunId("arm", name, 1) for name in ("rlvr", "random")]
+    (tmp_path / "teaching.json").write_text("{}")
+    both = threading.Barrier(2, timeout=60)
+
+    def run_verl(out, overrides, **_):
+        both.wait()
+        return Run(code, 7.0, out / "run.log", [])
+
+    monkeypatch.setattr(runs, "base_model", lambda *_: tmp_path)
+    monkeypatch.setattr(runs.models, "policy", lambda *_: tmp_path)
+    monkeypatch.setattr(runs, "run_verl", run_verl)
+    monkeypatch.setattr(runs, "read_run", lambda out, name, task, seed, rollouts: arm(name, seed, [0], [1]))
+    with Runner(CONFIG, tmp_path / "work", tmp_path / "results", tmp_path / "cache", print) as runner:
+        code = 0
+        runner.run(owed)
+        assert not any(map(runner.owed, owed))
+        code = 3
+        with pytest.raises(RuntimeError, match=r"ended with status 3: see .*run\.log"):
+            runner.run([RunId("arm", name, 2) for name in ("rlvr", "random")])
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {run.file for run in owed} | {runs.MODELS_FILE}
 
 
 def rollout(problem, solution, verdict, more="", **fields):
