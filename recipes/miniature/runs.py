@@ -92,8 +92,8 @@ class Runner:
         failed."""
         jobs = {run: self._job(run) for run in runs}
         with side_by_side(self._config.at_once) as pool:
-            for done in as_completed([pool.submit(self._keep, run, job) for run, job in jobs.items()]):
-                done.result()
+            for ended in as_completed([pool.submit(self._keep, run, job) for run, job in jobs.items()]):
+                ended.result()
 
     def _keep(self, run: RunId, job: Job) -> None:
         result = job()
