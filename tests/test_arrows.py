@@ -21,7 +21,7 @@ KNOWS = {
         *("verification", "verifier", "settings", "runs", "files", "versions"),
         *("rewards.rule", "evaluation.statistics", "evaluation.leakage"),
     },
-    "prm": {"verification", "verifier", "settings", "files", "versions", "platforms"},
+    "prm": {"verification", "verifier", "settings", "configs", "files", "versions", "platforms"},
     "rl": {"verification", "verifier", "settings", "rewards", "files"},
     "rescoring": {
         *("verification", "verifier", "settings", "rewards", "runs", "files"),
@@ -32,8 +32,8 @@ KNOWS = {
         *("rl.dump", "rl.flags", "rl.metrics", "rl.rollout_key", "rl.row", "rl.suspects", "verifier.outcome"),
     },
     "planning": {
-        *("verifier", "settings", "launch", "runs", "data.calls", "data.config", "data.cost", "data.plan"),
-        *("prm.launch", "prm.settings"),
+        *("verifier", "settings", "configs", "launch", "runs"),
+        *("data.calls", "data.config", "data.cost", "data.plan", "prm.launch"),
     },
     "platforms": set(),
 }

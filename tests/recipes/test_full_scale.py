@@ -11,7 +11,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
@@ -352,22 +351,22 @@ class TestNames:
     """A recipe that names a setting which is not there cannot pass."""
 
     @pytest.mark.parametrize(
-        ("stage", "typo", "error"),
+        ("stage", "typo"),
         [
-            ("1_data.sh", "verifier.tmperature=0.1", SettingsError),
-            ("1_data.sh", "generator.engine.vlm={}", SettingsError),
-            ("2_prm.sh", "spark.dta=x", SettingsError),
-            ("2_prm.sh", "optim.learning_rate=1", SettingsError),
-            ("3_format_sft.sh", "trainer.epochs=1", SettingsError),
-            ("4_rl.sh", "reward.spark.desing=orm", ConfigCompositionException),
-            ("4_rl.sh", "actor_rollout_ref.rollout.m=16", ConfigCompositionException),
-            ("4_rl.sh", "+reward.spark.desing=orm", SettingsError),
-            ("5_eval.sh", "verifier.knd=orm", SettingsError),
+            ("1_data.sh", "verifier.tmperature=0.1"),
+            ("1_data.sh", "generator.engine.vlm={}"),
+            ("2_prm.sh", "spark.dta=x"),
+            ("2_prm.sh", "optim.learning_rate=1"),
+            ("3_format_sft.sh", "trainer.epochs=1"),
+            ("4_rl.sh", "reward.spark.desing=orm"),
+            ("4_rl.sh", "actor_rollout_ref.rollout.m=16"),
+            ("4_rl.sh", "+reward.spark.desing=orm"),
+            ("5_eval.sh", "verifier.knd=orm"),
         ],
     )
-    def test_a_typo_is_an_error(self, stage: str, typo: str, error: type[Exception]) -> None:
+    def test_a_typo_is_an_error(self, stage: str, typo: str) -> None:
         command = dry(FULL / stage, typo)[0]
-        with pytest.raises(error):
+        with pytest.raises(SettingsError):
             checked(command)
 
     def test_a_command_that_nobody_checks_is_an_error(self) -> None:
