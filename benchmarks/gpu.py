@@ -353,7 +353,7 @@ def _rl(bench: Bench, name: str, serving: Sequence[str], steps: int) -> dict[str
 _ALL = (doctor, sft, held_out, processbench, stage1, rl, rl_pool, rl_external, rl_selective, reward)
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {part.__name__: part for part in _ALL}
 """In the order in which they run."""
-GPUS = {"rl_pool": 2}
+GPUS = {rl_pool.__name__: 2}
 """That a part takes, where one is not enough."""
 
 

@@ -18,7 +18,7 @@ KNOWS = {
     "verifier": {"verification", "settings", "platforms", "files"},
     "runs": {"verification", "verifier", "settings", "files"},
     "data": {
-        *("verification", "verifier", "settings", "runs", "files", "versions"),
+        *("verification", "verifier", "settings", "runs", "files", "versions", "markdown"),
         *("rewards.rule", "evaluation.statistics", "evaluation.leakage"),
     },
     "prm": {"verification", "verifier", "settings", "configs", "files", "versions", "platforms"},

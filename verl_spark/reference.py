@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from verl_spark.markdown import table
 from verl_spark.rl.metrics import METRICS
 from verl_spark.settings import SparkSettings, node_of
 
@@ -44,8 +45,7 @@ def markdown(entries: Iterator[Entry], *heads: str) -> str:
     """A Markdown table of entries; with two heads the defaults are left out."""
     width = len(heads)
     rows = [(f"`{name}`", *([f"`{default}`"] if width == 3 else []), meaning) for name, default, meaning in entries]
-    lines = [heads, tuple("---" for _ in heads), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return table(heads, rows)
 
 
 def _typed(value: Any) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from recipes.miniature.config import StudyConfig
 from recipes.miniature.pictures import draw
 from recipes.miniature.results import Label, Labels, Measured, Verdict, done
+from verl_spark import markdown
 from verl_spark.evaluation.metric import f1
 from verl_spark.evaluation.statistics import Estimate, FloatArray, Stratum, estimate_over_seeds
 from verl_spark.files import replacing
@@ -415,13 +416,9 @@ _TEXT = (
 
 
 def _markdown(table: StudyTable) -> str:
-    def row(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cells) + " |\n"
-
-    lines = [row(table.columns), row(["---"] * len(table.columns))]
-    lines += [row([_said(*cell) for cell in zip(table.columns, cells, strict=True)]) for cells in table.rows]
-    texts = [f"\n## {table.title}\n", f"\n{table.text}\n" if table.text else "", "\n", *lines]
-    return "".join([*texts, f"\n{table.note}\n" if table.note else ""])
+    rows = ([_said(*cell) for cell in zip(table.columns, cells, strict=True)] for cells in table.rows)
+    parts = (f"## {table.title}", table.text, markdown.table(table.columns, rows), table.note)
+    return "".join(f"\n{part}\n" for part in parts if part)
 
 
 def _said(column: str, cell: StudyCell) -> str:

@@ -5,10 +5,10 @@
 In a page a table stands between `<!-- table: NAME -->` and `<!-- end -->`; `tests/docs/test_names.py` compares."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from tests.docs.pages import PAGES, ROOT
-from verl_spark import reference
+from verl_spark import markdown, reference
 from verl_spark.data.config import DataConfig
 from verl_spark.evaluation.config import EvalConfig
 from verl_spark.evaluation.policy.config import MathConfig
@@ -50,11 +50,12 @@ def study() -> dict[str, str]:
     read = Study.read(STUDY)
     found = {table.id: table for table in read.tables}
     columns = [found["claims"].columns.index(name) for name in ("question", "claim", "difference", "in miniature")]
+    heads = ("", "claim", "difference", "in miniature", "the paper")
     claims = ([row[place] for place in [*columns, -1]] for row in found["claims"].rows)
     return {
         "miniature.text": read.text,
-        "miniature.claims": "\n".join(_lines(("", "claim", "difference", "in miniature", "the paper"), claims)),
-        "miniature.gains": "\n".join(_lines(("arm", "gain in accuracy", "seeds"), _gains(found))),
+        "miniature.claims": markdown.table(heads, map(_said, claims)),
+        "miniature.gains": markdown.table(("arm", "gain in accuracy", "seeds"), map(_said, _gains(found))),
     }
 
 
@@ -68,10 +69,8 @@ def _gains(found: dict[str, StudyTable]) -> Iterator[list[StudyCell]]:
                 yield [cells["arm"], cells["gain"], cells["seeds"]]
 
 
-def _lines(heads: tuple[str, ...], rows: Iterable[list[StudyCell]]) -> Iterator[str]:
-    for cells in (heads, ["---"] * len(heads), *rows):
-        said = (cell.percent(signed=True) if isinstance(cell, Estimate) else str(cell) for cell in cells)
-        yield f"| {' | '.join(said)} |"
+def _said(cells: list[StudyCell]) -> list[str]:
+    return [cell.percent(signed=True) if isinstance(cell, Estimate) else str(cell) for cell in cells]
 
 
 def found() -> dict[str, str]:

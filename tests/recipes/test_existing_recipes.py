@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tests.prm import made
 from tests.recipes.scripts import composed
+from verl_spark import markdown
 from verl_spark.launch import ESTIMATORS, TRAINER_PREFIX, advice, check, engage
 from verl_spark.settings import SettingsError
 
@@ -46,7 +47,7 @@ def messages(recipe: dict[str, Any]) -> list[str]:
 
 def table() -> str:
     """The page's table, made of the data file."""
-    lines = ["| recipe | options | with `reward_model=spark_prmcot` | |", "| --- | --- | --- | --- |"]
+    rows = []
     for recipe in RECIPES:
         primary = [f"`--config-name {recipe['primary']}`"] if "primary" in recipe else []
         options = "<br>".join([*primary, *(f"`{option}`" for option in recipe["options"])])
@@ -55,8 +56,8 @@ def table() -> str:
             said += "<br>works with " + " ".join(f"`{option}`" for option in cure)
         if warnings := recipe.get("advice"):
             said += "; warned: " + "<br>".join(warnings)
-        lines.append(f"| {recipe['recipe']} | {options} | {said} | {recipe['note']} |")
-    return "\n".join(lines)
+        rows.append((recipe["recipe"], options, said, recipe["note"]))
+    return markdown.table(("recipe", "options", "with `reward_model=spark_prmcot`", ""), rows)
 
 
 def test_the_page_has_the_table_of_the_data_file() -> None:

@@ -15,6 +15,7 @@ from verl_spark.data.record import Record
 from verl_spark.data.records import KEPT, read_records, records_file
 from verl_spark.data.selection import stages
 from verl_spark.files import file_hash, replacing
+from verl_spark.markdown import table
 from verl_spark.runs.cost import Cost, wall_seconds
 from verl_spark.runs.store import Store
 from verl_spark.versions import versions
@@ -131,14 +132,16 @@ def _markdown(card: dict[str, Any], costs: dict[str, Any]) -> str:
     lines += [f"* {name}: {number}" for name, number in card["versions"].items()]
     lines += [f"* calls that failed for good: {card['calls_failed_for_good']}"]
     for name, method in card["methods"].items():
-        lines += ["", f"## {name}", "", method["statement"], "", "| | |", "|---|---|"]
         shown = ("solutions", "kept", "share_yes", "usable_share", "verdict_agreement", "levels_agree_share")
-        lines += [f"| {key.replace('_', ' ')} | {_shown(method[key])} |" for key in shown]
-        lines += [f"| dropped: {reason} | {n} |" for reason, n in method["dropped"].items()]
-        lines += [f"| kept with {n} steps | {count} |" for n, count in method["steps"].items()]
         each = costs["methods"][name]["per_kept_example"] or {}
-        lines += [f"| {key.replace('_', ' ')} per kept example | {_shown(value)} |" for key, value in each.items()]
-        lines += [f"| prompt `{prompt}` | `{digest}` |" for prompt, digest in method["prompts"].items()]
+        rows = [
+            *((key.replace("_", " "), _shown(method[key])) for key in shown),
+            *((f"dropped: {reason}", str(n)) for reason, n in method["dropped"].items()),
+            *((f"kept with {n} steps", str(count)) for n, count in method["steps"].items()),
+            *((f"{key.replace('_', ' ')} per kept example", _shown(value)) for key, value in each.items()),
+            *((f"prompt `{prompt}`", f"`{digest}`") for prompt, digest in method["prompts"].items()),
+        ]
+        lines += ["", f"## {name}", "", method["statement"], "", table(("", ""), rows)]
     return "\n".join(lines) + "\n"
 
 

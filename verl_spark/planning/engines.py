@@ -48,14 +48,12 @@ def of_training(config: DictConfig) -> Iterator[Place]:
     if _serves(settings):
         model = str(get(config, "reward.reward_model.model_path"))
         yield _engine(config, "verifier", model, "reward.reward_model.rollout")
-    gpus = get(config, "trainer.nnodes") * get(config, "trainer.n_gpus_per_node")
-    yield Place("policy, training", policy, gpus, None)
+    yield _training(config, "policy, training", policy)
 
 
 def of_sft(config: DictConfig) -> Iterator[Place]:
     """The training states of a reward model."""
-    gpus = get(config, "trainer.nnodes") * get(config, "trainer.n_gpus_per_node")
-    yield Place("reward model, training", str(get(config, "model.path")), gpus, None)
+    yield _training(config, "reward model, training", str(get(config, "model.path")))
 
 
 def _serves(settings: SparkSettings | None) -> bool:
@@ -65,3 +63,7 @@ def _serves(settings: SparkSettings | None) -> bool:
 def _engine(config: DictConfig, who: str, model: str, node: str) -> Place:
     gpus = get(config, f"{node}.tensor_model_parallel_size")
     return Place(who, model, gpus, get(config, f"{node}.gpu_memory_utilization"))
+
+
+def _training(config: DictConfig, who: str, model: str) -> Place:
+    return Place(who, model, get(config, "trainer.nnodes") * get(config, "trainer.n_gpus_per_node"), None)
