@@ -87,12 +87,16 @@ def write_config(
 
 
 def make_data(config: DataConfig) -> str:
-    """Stage I from the first call to the SFT files, or what is owed of it; says what it did."""
+    """Stage I from the first call to the SFT files, or what is owed of it; says what it did.
+
+    Raises `RuntimeError` when calls have failed that may succeed another time."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # it would print a page for each engine
     progress = asyncio.run(work(config, STAGES, lambda _: None))
+    if progress.failed:
+        raise RuntimeError(f"{config.output}: {progress.failed} calls failed; start again to ask them once more")
     asyncio.run(select(config))
     export(config)
-    return f"{progress.problems} problems, {progress.samples} calls, {progress.failed} failed"
+    return f"{progress.problems} problems, {progress.samples} calls"
 
 
 def write_truth(config: DataConfig) -> Path:

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -151,9 +152,11 @@ def train_prm(
 ) -> None:
     """`verl-spark train` on the data of a method, the first `rows` of it; the model is in `folder/export`.
 
-    Nothing is done if the model is there. Raises `RuntimeError` naming the log when it fails."""
+    Nothing is done if the model is there; else what an earlier one has left in the folder goes, such as replies. Raises
+    `RuntimeError` naming the log when it fails."""
     if (folder / "export").is_dir():
         return
+    shutil.rmtree(folder, ignore_errors=True)
     overrides = [
         f"model.path={base}",
         f"spark.data={data}",

@@ -24,7 +24,7 @@ def main(
     quick: Annotated[
         bool, typer.Option("--quick", help="A small form: two questions, the core arms, one seed.")
     ] = False,
-    only: Annotated[list[str] | None, typer.Option(help="Runs to do: labels, prm, arm, or the name of one.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Runs to do: labels, prm, arm, or such as arm-rlvr.")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seeds to do; all unless given.")] = None,
     tables: Annotated[bool, typer.Option("--tables", help="Do no run, write the tables of those there are.")] = False,
     folder: Annotated[Path, typer.Option(help="Everything that is made goes here.")] = Path("outputs/miniature"),
@@ -33,6 +33,9 @@ def main(
 ) -> None:
     """Do the runs that have no result yet, and write the tables of all results."""
     config = StudyConfig.load(quick, task)
+    known = {name for run in config.runs() for name in (run.what, f"{run.what}-{run.name}")}
+    if unknown := set(only or ()) - known:
+        raise typer.BadParameter(f"no run is {', '.join(sorted(unknown))}; there are: {', '.join(sorted(known))}")
     folder = (folder / "quick" if quick else folder).resolve()
     results = (results or HERE / "results" / ("-".join(variant(quick, task)) or task)).resolve()
     if not tables:
@@ -41,7 +44,7 @@ def main(
             wanted = [
                 run
                 for run in config.runs()
-                if (not only or {run.what, run.name} & set(only))
+                if (not only or {run.what, f"{run.what}-{run.name}"} & set(only))
                 and (not seed or run.seed in seed)
                 and runner.owed(run)
             ]

@@ -1,16 +1,17 @@
 """The study's questions, answered from the result files: tables, and a word on every claim by the rule of README.md."""
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from recipes.miniature.config import StudyConfig
 from recipes.miniature.pictures import draw
-from recipes.miniature.results import Label, Labels, Measured, Verdict, done
+from recipes.miniature.results import MODELS_FILE, Label, Labels, Measured, Verdict, done
 from verl_spark import markdown
 from verl_spark.evaluation.metric import f1
 from verl_spark.evaluation.statistics import Estimate, FloatArray, Stratum, estimate_over_seeds
@@ -68,10 +69,10 @@ CLAIMS = (
     Claim("a", "step", "outcome", "step-level is the best; no numbers for labels"),
     Claim("a", "meta_single", "single", "a critique improves a verification; no numbers"),
     Claim("a", "meta_step", "step", "not reported"),
-    Claim("a", "step", "reference", "ProcessBench F1 67.5 (PRM) against 66.4, one seed"),
+    Claim("a", "step", "reference", "no numbers for labels"),
     Claim("b", "outcome-prm_cot", "single-prm_cot", "no numbers"),
     Claim("b", "step-prm_cot", "single-prm_cot", "no numbers"),
-    Claim("b", "step-prm_cot", "single_at_cost-prm_cot", "not compared at equal cost"),
+    Claim("b", "step-prm_cot", "single_at_cost-prm_cot", "not compared"),
     Claim("b", "step-prm_cot", "outcome-prm_cot", "no numbers"),
     Claim("b", "step-prm_cot", "reference-prm_cot", "F1 65.7 against 66.4, one seed"),
     Claim("b", "step-prm", "step-prm_cot", "F1 67.5 against 65.7, one seed"),
@@ -86,9 +87,16 @@ CLAIMS = (
     Claim("d", "global_step", "prm_cot", "not reported"),
     Claim("d", "step_augmented", "prm_cot", "not reported; steps are inflated"),
     Claim("d", "step_average", "prm_cot", "not compared"),
-    Claim("e", "gate", "no_gate", "without the gate solutions are appended, and accuracy falls"),
+    Claim("e", "gate", "no_gate", "without the gate solutions are appended; no numbers"),
 )
 """The metric of each is that of its question's table: balanced accuracy of verdicts, F1, gain in accuracy."""
+OTHERS = (
+    *(("a", method, "single") for method in ("reference", "meta_step")),
+    *(("b", f"{data}-prm_cot", "single-prm_cot") for data in ("meta_single", "meta_step", "reference")),
+    *(("c", better, worse) for better in ("prm", "orm") for worse in ("rlvr", "random", "format", "majority")),
+    *(("c", better, "format") for better in ("rlvr", "majority", "random")),
+)
+"""Comparisons of which nothing was claimed before the runs: question, better, worse."""
 
 
 def outcome(difference: Estimate) -> str:
@@ -163,19 +171,24 @@ def over_seeds(values: Sequence[Values], measure: Measure) -> Estimate | None:
 
 def difference(results: Results, claim: Claim) -> Estimate | None:
     """`better` less `worse` over the seeds that have both, problem by problem; None without such a seed."""
+    return _difference(results, claim.question, claim.better, claim.worse)[0]
+
+
+def _difference(results: Results, question: str, one: str, other: str) -> tuple[Estimate | None, int]:
+    """The same, and over how many seeds."""
     measures: dict[str, tuple[Callable[[Results, str], dict[int, Values]], Measure]] = {
         "a": (_labels, BALANCED),
         "b": (_verdicts, F1),
     }
-    get, measure = measures.get(claim.question, (_gains, PLAIN[0]))
-    better, worse = get(results, claim.better), get(results, claim.worse)
+    get, measure = measures.get(question, (_gains, PLAIN[0]))
+    better, worse = get(results, one), get(results, other)
     both = [_beside(better[seed], worse[seed]) for seed in sorted(better.keys() & worse.keys())]
     count = len(measure.means)
     less = Measure(
         (*measure.means, *(mean + _WORSE for mean in measure.means)),
         lambda means: measure.combine(means[:, :count]) - measure.combine(means[:, count:]),
     )
-    return over_seeds(both, less)
+    return over_seeds(both, less), len(both)
 
 
 _WORSE = 100
@@ -239,6 +252,7 @@ def models_table(results: Results) -> StudyTable:
         locates = Kind(kind) is not Kind.ORM
         unread = [one.fault is not None for found in seeds.values() for one in found.verdicts]
         cells = [over_seeds(values, place) for place in PLAIN]
+        seconds = [found.training_seconds for found in seeds.values() if found.training_seconds is not None]
         rows.append(
             (
                 *(data, kind),
@@ -248,7 +262,7 @@ def models_table(results: Results) -> StudyTable:
                 sum(unread) / len(unread),
                 len(seeds),
                 round(float(np.mean([found.rows for found in seeds.values()]))),
-                float(np.mean([found.training_seconds for found in seeds.values()])),
+                float(np.mean(seconds)) if seconds else None,
             )
         )
     columns = ("data", "kind", "F1", "erroneous", "correct", "verdict, right", "verdict, wrong", "unread", "seeds")
@@ -257,7 +271,9 @@ def models_table(results: Results) -> StudyTable:
         title="(b) Reward models: how well the first error is found",
         columns=(*columns, "rows", "training seconds"),
         rows=tuple(rows),
-        note="As ProcessBench measures; an unread verification is wrong there. An ORM names no step.",
+        note="As ProcessBench measures; an unread verification is wrong there. An ORM names no step, and its prompt is "
+        "new to the base model, which has seen those of the others. `single_at_cost` has as many verifications as "
+        "`step`, each of another solution, and more solutions to pay for.",
     )
 
 
@@ -301,8 +317,10 @@ def hacking_table(results: Results) -> StudyTable:
                 for place in (0, -1)
             ]
             gains = over_seeds(list(_gains(results, name).values()), PLAIN[0])
-            rows.append((name, *ends, gains, len(seeds)))
-    columns = ("arm", "appended, first step", "last step", "reward of appended, first", "last")
+            last = [_of_steps([one], "truth/appended", -1) for one in seeds.values()]
+            each = ", ".join(f"{100 * share:.1f}" for share in last if share is not None)
+            rows.append((name, *ends[:2], each, *ends[2:], gains, len(seeds)))
+    columns = ("arm", "appended, first step", "last step", "of each seed, %", "reward of appended, first", "last")
     return StudyTable(
         id="e",
         title="(e) Solution appending, with the format gate and without",
@@ -327,39 +345,83 @@ def cost_table(results: Results) -> StudyTable:
         title="(f) What an arm costs",
         columns=(*columns, "s: update", "s: all"),
         rows=tuple(rows),
-        note="Of the verifier, a training; seconds with verl's start-up, on the machine that made the results.",
+        note="Of the verifier, a training; the reward model's own data and training are in (a) and (b). Seconds with "
+        "verl's start-up; some arms ran alone and some beside another, so they are no comparison.",
     )
 
 
 _TOKENS = ("spark/verifier/prompt_tokens", "spark/verifier/completion_tokens")
 
 
-def claims_table(results: Results) -> StudyTable:
-    """Every claim that can be decided, and what the rule says."""
+def claims_table(results: Results, config: StudyConfig) -> StudyTable:
+    """Every claim that this study is to decide, and what the rule says of it."""
     rows: list[tuple[StudyCell, ...]] = []
+    names = {*config.labels.methods, *(run.name for run in config.runs())}
     for claim in CLAIMS:
-        found = difference(results, claim)
-        if found is not None:
-            rows.append((claim.question, f"{claim.better} > {claim.worse}", found, outcome(found), claim.paper))
+        if not {claim.better, claim.worse} <= names:
+            continue
+        found, seeds = _difference(results, claim.question, claim.better, claim.worse)
+        said = "not decided" if found is None else outcome(found)
+        rows.append((claim.question, f"{claim.better} > {claim.worse}", found, said, seeds, claim.paper))
     return StudyTable(
         id="claims",
         title="Claims",
-        columns=("question", "claim", "difference", "in miniature", "the paper"),
-        rows=tuple(rows),
+        columns=("question", "claim", "difference", "in miniature", "seeds", "the paper"),
+        rows=tuple(rows) if any(row[2] for row in rows) else (),
         text="Difference of balanced verdict accuracy (a), F1 (b) or gain in accuracy (c to e), problem by problem. It "
         "holds if its 95 % interval lies above 0, FAILED if below, and is open otherwise. The last column is the "
         "paper's, at full scale.",
+        note="An interval of 95 % leaves out the truth once in twenty comparisons, and more often over few seeds.",
     )
+
+
+def others_table(results: Results) -> StudyTable:
+    """Comparisons beside the claims, without a word on them."""
+    rows: list[tuple[StudyCell, ...]] = []
+    for question, better, worse in OTHERS:
+        found, seeds = _difference(results, question, better, worse)
+        if found is not None:
+            rows.append((question, f"{better} less {worse}", found, seeds))
+    return StudyTable(
+        id="others",
+        title="Other comparisons",
+        columns=("question", "comparison", "difference", "seeds"),
+        rows=tuple(rows),
+        text="Measured as the claims are. Nothing was said of these before the runs, so none holds or fails.",
+    )
+
+
+def taught_table(models: Mapping[str, Any]) -> StudyTable:
+    """How the tiny models that everything starts from were taught, from the content of `models.json`."""
+    rows: list[tuple[StudyCell, ...]] = []
+    for name, model in models.items():
+        parts = {key: one for key, one in model.items() if isinstance(one, dict) and "lessons" in one}  # of the base
+        error = ", ".join(f"{key.replace('_', ' ')} {model[key]:g}" for key in _ERRORS if model.get(key))
+        for part, one in (parts or {"": model}).items():
+            title = f"{name}, {part}" if part else name
+            updates = one["lessons"]["updates"]
+            rows.append((title, model["split"], one["examples"], updates, one["final_loss"], error, model["model"]))
+    return StudyTable(
+        id="taught",
+        title="How the tiny models were taught",
+        columns=("model", "split of the problems", "examples", "updates", "loss of the last updates", "error", "name"),
+        rows=tuple(rows),
+        text="Each on problems of its own; the splits are disjoint. The error is the share of what it was taught that "
+        "is wrong. Reward models are taught by Stage II, from the base model.",
+    )
+
+
+_ERRORS = ("slip_share", "label_error", "critique_error", "appended")
 
 
 DESIGNS = ("prm_cot", "step_augmented", "step_average", "selective", "selective_half", "global_step")
 REWARDS = ("prm_cot", "prm", "orm", "rlvr", "majority", "format", "random")
 
 
-def tables(results: Results) -> Iterator[StudyTable]:
-    """All tables, those without rows left out."""
+def tables(results: Results, config: StudyConfig, models: Mapping[str, Any]) -> Iterator[StudyTable]:
+    """All tables, those without rows left out; `models` is the content of `models.json`."""
     found = (
-        claims_table(results),
+        claims_table(results, config),
         labels_table(results),
         models_table(results),
         arms_table(results, REWARDS, "c", "(c) Rewards: gain in accuracy at an equal step budget"),
@@ -372,13 +434,17 @@ def tables(results: Results) -> Iterator[StudyTable]:
         ),
         hacking_table(results),
         cost_table(results),
+        others_table(results),
+        taught_table(models),
     )
     return (table for table in found if table.rows)
 
 
 def write_study(config: StudyConfig, folder: Path) -> Path:
     """Writes `study.json`, which `verl-spark report` shows, the tables as Markdown, and pictures; the first's path."""
-    found = list(tables(Results.read(config, folder)))
+    models = folder / MODELS_FILE
+    known = json.loads(models.read_text()) if models.exists() else {}
+    found = list(tables(Results.read(config, folder), config, known))
     runs = list(config.runs())
     text = f"{_TEXT} {sum(done(folder, config, run) for run in runs)} of {len(runs)} runs of this study are done."
     for name, measures in PICTURES.items():

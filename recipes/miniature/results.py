@@ -20,13 +20,15 @@ from verl_spark.verification.kinds import Kind
 Sizes = dict[str, Any]
 STUDY_KEY = "study"
 """In `RunResult.settings`, the result of an arm: its sizes."""
+MODELS_FILE = "models.json"
+"""Beside the results: how every tiny model was taught."""
 Bits = str
 """A row of 1 and 0; a text is far shorter than a list."""
 _Model = TypeVar("_Model", bound="Result")
 
 
 class StaleResult(ValueError):
-    """A result file that was made with other sizes."""
+    """A result file that was made with other sizes, or with other models."""
 
 
 class Result(BaseModel):
@@ -38,7 +40,7 @@ class Result(BaseModel):
     sizes: Sizes
     """What decided the run beside its seed (`StudyConfig.sizes`)."""
     seconds: float
-    """Wall time of the run."""
+    """Wall time of the run, since it was last started."""
 
     def write(self, path: Path) -> None:
         """Whole or not at all."""
@@ -98,7 +100,8 @@ class Measured(Result):
     rows: int
     """Rows that it was trained on, each as often as the updates took it."""
     verdicts: tuple[Verdict, ...]
-    training_seconds: float
+    training_seconds: float | None
+    """Null where it was not measured alone."""
 
 
 def labels_of(records: Iterable[Record]) -> Iterator[Label]:

@@ -21,7 +21,17 @@ from examples.verl_run import run_verl, side_by_side
 from examples.vllm_server import vllm_server
 from recipes.miniature import models
 from recipes.miniature.config import SINGLE_AT_COST, PolicyName, RunId, StudyConfig
-from recipes.miniature.results import STUDY_KEY, Labels, Measured, Result, done, labels_of, verdicts_of
+from recipes.miniature.results import (
+    MODELS_FILE,
+    STUDY_KEY,
+    Labels,
+    Measured,
+    Result,
+    StaleResult,
+    done,
+    labels_of,
+    verdicts_of,
+)
 from recipes.miniature.truth import with_truth
 from verl_spark.data.methods import get_method
 from verl_spark.data.records import read_records, records_file
@@ -31,8 +41,8 @@ from verl_spark.report.result import RunResult, read_run
 from verl_spark.verification.kinds import Kind
 
 ROOT = Path(__file__).parents[2]
-MODELS_FILE = "models.json"
-"""Beside the results: how every tiny model was taught."""
+SECONDS_FILE = "training_seconds.json"
+"""Beside a reward model: what its training took."""
 LONGEST = 512
 """Tokens of a verification with its prompt, an appended problem included."""
 SERVER = ("--dtype=float32", "--gpu-memory-utilization=0.1")
@@ -140,10 +150,10 @@ class Runner:
             config = write_config(place, taught, sizes.problems * sizes.verifications, ["single"], 1, seed, self._task)
         else:
             config = write_config(place, taught, sizes.problems, sizes.methods, sizes.verifications, seed, self._task)
-        made = place / "done"  # else engines would start to find that nothing is owed
-        if not made.exists():
+        made, said = place / "done", config.model_dump_json()
+        if not made.exists() or made.read_text() != said:  # else engines would start to find that nothing is owed
             self._report(f"Stage I, seed {seed}: {make_data(config)}")
-            made.touch()
+            made.write_text(said)
         return config.output
 
     # --- Stage II -----------------------------------------------------------------------------------------------------
@@ -157,13 +167,12 @@ class Runner:
         if data == SINGLE_AT_COST:
             source = self._data(seed, at_cost=True) / "sft" / "single"
             rows = rows_of(source, kind)
-        place = self._seed_folder(seed) / "prm" / f"{data}-{kind.value}"
+        place = self._seed_folder(seed) / "prm" / f"{data}-{kind.value}-{rows}"
         return Lesson(self._base(), source, kind, place, rows)
 
     def _measured(self, run: RunId, lesson: Lesson) -> Measured:
         start = time.monotonic()
         self._train(lesson, run.seed)
-        trained = time.monotonic()
         judged = judge_model(lesson.export, lesson.kind, held_out(task=self._task), lesson.place / "measured")
         return Measured(
             seed=run.seed,
@@ -173,12 +182,18 @@ class Runner:
             kind=lesson.kind,
             rows=lesson.rows,
             verdicts=tuple(verdicts_of(judged)),
-            training_seconds=round(trained - start, 1),
+            training_seconds=json.loads((lesson.place / SECONDS_FILE).read_text()),
         )
 
     def _train(self, lesson: Lesson, seed: int) -> None:
-        """Nothing is done if the model is there."""
+        """Nothing is done if the model is there. An arm may train it before the run that measures it."""
+        kept = lesson.place / SECONDS_FILE
+        if lesson.export.is_dir() and kept.exists():
+            return
+        shutil.rmtree(lesson.export, ignore_errors=True)  # of a study that was stopped between the two
+        start = time.monotonic()
         train_prm(lesson.base, lesson.data, lesson.kind, lesson.place, SMALL, seed, lesson.rows, int(self._threads))
+        kept.write_text(json.dumps(round(time.monotonic() - start, 1)))
 
     # --- Stage III ----------------------------------------------------------------------------------------------------
 
@@ -209,6 +224,8 @@ class Runner:
         if ended.returncode != 0:
             raise RuntimeError(f"the run {run.name} ended with status {ended.returncode}: see {ended.log}")
         found = with_truth(read_run(out, run.name, self._config.task, run.seed, ROLLOUTS), demo.rollouts_of(out))
+        if found.evaluations.keys() != {0, self._config.steps}:
+            raise RuntimeError(f"the run {run.name} was evaluated at {sorted(found.evaluations)}: see {ended.log}")
         settings = {**found.settings, STUDY_KEY: self._config.sizes(run)}
         return found.model_copy(update={"settings": settings, "seconds": round(ended.seconds, 1)})
 
@@ -246,12 +263,18 @@ class Runner:
         return self._taught(f"policy, {name.value}", model)
 
     def _taught(self, name: str, model: Path) -> Path:
-        """Keeps how the model was taught with the results."""
+        """Keeps how the model was taught with the results. Raises `StaleResult` where they were made with another."""
         path = self._results / MODELS_FILE
         known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        known[name] = {"model": model.name, **json.loads((model / "teaching.json").read_text())}
-        with replacing(path) as file:
-            file.write(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        if name not in known:
+            known[name] = {"model": model.name, **json.loads((model / "teaching.json").read_text())}
+            with replacing(path) as file:
+                file.write(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        elif known[name]["model"] != model.name:
+            raise StaleResult(
+                f"{path}: the results were made with {known[name]['model']} as {name}, which is {model.name} now; take "
+                "the code that made it, or name another folder with --results"
+            )
         return model
 
     def _seed_folder(self, seed: int) -> Path:

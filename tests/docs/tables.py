@@ -5,7 +5,7 @@
 In a page a table stands between `<!-- table: NAME -->` and `<!-- end -->`; `tests/docs/test_names.py` compares."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tests.docs.pages import PAGES, ROOT
 from verl_spark import markdown, reference
@@ -49,12 +49,10 @@ def study() -> dict[str, str]:
     """What the miniature study found: its claims, and the gain of each arm."""
     read = Study.read(STUDY)
     found = {table.id: table for table in read.tables}
-    columns = [found["claims"].columns.index(name) for name in ("question", "claim", "difference", "in miniature")]
-    heads = ("", "claim", "difference", "in miniature", "the paper")
-    claims = ([row[place] for place in [*columns, -1]] for row in found["claims"].rows)
+    claims = found["claims"]
     return {
         "miniature.text": read.text,
-        "miniature.claims": markdown.table(heads, map(_said, claims)),
+        "miniature.claims": markdown.table(("", *claims.columns[1:]), map(_said, claims.rows)),
         "miniature.gains": markdown.table(("arm", "gain in accuracy", "seeds"), map(_said, _gains(found))),
     }
 
@@ -69,8 +67,9 @@ def _gains(found: dict[str, StudyTable]) -> Iterator[list[StudyCell]]:
                 yield [cells["arm"], cells["gain"], cells["seeds"]]
 
 
-def _said(cells: list[StudyCell]) -> list[str]:
-    return [cell.percent(signed=True) if isinstance(cell, Estimate) else str(cell) for cell in cells]
+def _said(cells: Iterable[StudyCell]) -> list[str]:
+    said = ("" if cell is None else cell for cell in cells)
+    return [cell.percent(signed=True) if isinstance(cell, Estimate) else str(cell) for cell in said]
 
 
 def found() -> dict[str, str]:

@@ -1,25 +1,32 @@
 """The miniature study without its runs: config, result files, and the tables that are made of them."""
 
+import json
 import random
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
+from itertools import groupby
 from typing import get_args
 
 import pytest
+import typer
 
 from examples import chains
 from examples.chains import Split
+from examples.stage1_models import Stage1Models
 from examples.tasks import TASKS, read_problem
 from examples.verl_run import Run
 from recipes.miniature import __main__ as command
 from recipes.miniature import designs, models, questions, runs
 from recipes.miniature.config import PolicyName, RunId, StudyConfig, TaskName
 from recipes.miniature.questions import Claim, Results
-from recipes.miniature.results import STUDY_KEY, Label, Labels, Measured, StaleResult, Verdict, labels_of
+from recipes.miniature.results import MODELS_FILE, STUDY_KEY, Label, Labels, Measured, StaleResult, Verdict, labels_of
 from recipes.miniature.runs import Runner
 from recipes.miniature.truth import METRICS, truths
 from tests.data.made import record
+from verl_spark.report.finding import STUDY_FILE
 from verl_spark.report.result import RunResult
+from verl_spark.report.study import Study
 from verl_spark.rewards.designs import DESIGNS, State, get_design
 from verl_spark.verification.kinds import Kind
 from verl_spark.verification.policy_format import TAGS
@@ -33,7 +40,7 @@ def arm(name, seed, before, after, config=CONFIG, **step):
     steps = tuple({"step": float(number), "truth/verdict": 0.9, **step} for number in (1, 2))
     evaluations = {
         0: {str(item): [float(right)] for item, right in enumerate(before)},
-        2: {str(item): [float(right)] for item, right in enumerate(after)},
+        config.steps: {str(item): [float(right)] for item, right in enumerate(after)},
     }
     return RunResult(
         arm=name, seed=seed, settings=settings, steps=steps, evaluations=evaluations, rollouts=(), seconds=10.0
@@ -194,7 +201,7 @@ def test_a_study_that_is_half_done_gives_the_tables_of_what_there_is(tmp_path):
     arm("rlvr", 0, [0, 1], [1, 1]).write(tmp_path / RunId("arm", "rlvr", 0).file)
     labels(0, single=[Label("p", True, True, "11", "10")]).write(tmp_path / RunId("labels", "all", 0).file)
     first = questions.write_study(CONFIG, tmp_path).read_text()
-    assert first.count('"id"') == 3  # labels, rewards, cost
+    assert first.count('"id"') == 3  # labels, rewards, cost; no claim can be decided
     assert "rlvr" in (tmp_path / "tables.md").read_text()
     assert questions.write_study(CONFIG, tmp_path).read_text() == first
 
@@ -232,7 +239,118 @@ def test_the_trainings_of_a_seed_run_side_by_side_and_one_that_fails_names_its_l
         code = 3
         with pytest.raises(RuntimeError, match=r"ended with status 3: see .*run\.log"):
             runner.run([RunId("arm", name, 2) for name in ("rlvr", "random")])
-    assert {path.name for path in (tmp_path / "results").iterdir()} == {run.file for run in owed} | {runs.MODELS_FILE}
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {run.file for run in owed} | {MODELS_FILE}
+
+
+class Killed(BaseException):
+    """What ends a study from outside."""
+
+
+class Doors:
+    """Stages that cost nothing in the place of the real ones; `fuel` doors open before the study is killed."""
+
+    def __init__(self, monkeypatch, folder, fuel=None):
+        self.opened, self._fuel = [], fuel
+        (folder / "teaching.json").write_text("{}")
+        fakes = {
+            "base_model": lambda *_: folder,
+            "stage1_models": lambda *_, **__: Stage1Models(folder, folder, folder),
+            "make_data": lambda config: self.open("data", config.output / "sft", config.output / "cost.json"),
+            "rows_of": lambda data, kind: 9,
+            "held_out": lambda **_: (),
+            "read_records": lambda path: (),
+            "labels_of": lambda _: [Label("p", True, True, "11", "10")],
+            "train_prm": lambda base, data, kind, place, *_: self.open(f"train {place.name}", place / "export"),
+            "judge_model": lambda *_: self.open("judge"),
+            "verdicts_of": lambda _: [Verdict("i", True, False, True, False, None)],
+            "vllm_server": lambda *_: nullcontext("http://localhost:1"),
+            "run_verl": lambda out, *_, **__: self.open(f"verl {out.name}") or Run(0, 7.0, out / "run.log", []),
+            "read_run": lambda out, name, task, seed, rollouts: arm(name, seed, [0], [1], SMALL),
+        }
+        for name, fake in fakes.items():
+            monkeypatch.setattr(runs, name, fake)
+        monkeypatch.setattr(runs.models, "policy", lambda *_: folder)
+
+    def open(self, door, *made):
+        if len(self.opened) == self._fuel:
+            raise Killed
+        self.opened.append(door)
+        for path in made:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text('{"methods": {}}') if path.suffix else path.mkdir(exist_ok=True)
+
+
+SMALL = QUICK.model_copy(
+    update={
+        "at_once": 1,
+        "steps": 2,
+        "held_out": 4,
+        "labels": QUICK.labels.model_copy(update={"problems": 4}),
+        "arms": {name: QUICK.arms[name] for name in ("prm_cot", "rlvr")},
+    }
+)
+
+
+def carry_out(folder, config=SMALL):
+    with Runner(config, folder / "work", folder / "results", folder / "cache", print) as runner:
+        for _, owed in groupby(filter(runner.owed, config.runs()), lambda run: run.what):
+            runner.run(list(owed))
+
+
+def kept(folder):
+    """What the result files say, but for the time that it took."""
+    files = {path.name: json.loads(path.read_text()) for path in (folder / "results").iterdir()}
+    return {name: {key: found[key] for key in found if "seconds" not in key} for name, found in files.items()}
+
+
+def test_a_study_that_is_killed_anywhere_and_started_again_ends_as_an_unbroken_one(tmp_path, monkeypatch):
+    made = tmp_path / "model"
+    made.mkdir()
+    unbroken = Doors(monkeypatch, made)
+    carry_out(tmp_path / "unbroken")
+    assert len(kept(tmp_path / "unbroken")) == len(list(SMALL.runs())) + 1
+    for fuel in range(len(unbroken.opened)):
+        first = Doors(monkeypatch, made, fuel)
+        with pytest.raises(Killed):
+            carry_out(tmp_path / str(fuel))
+        second = Doors(monkeypatch, made)
+        carry_out(tmp_path / str(fuel))
+        assert kept(tmp_path / str(fuel)) == kept(tmp_path / "unbroken")
+        assert sorted(first.opened + second.opened) == sorted(unbroken.opened), "nothing was done twice"
+
+
+def test_data_of_other_sizes_in_the_folder_is_not_taken_for_this_study_s(tmp_path, monkeypatch):
+    doors = Doors(monkeypatch, tmp_path)
+    labels = [RunId("labels", "all", 0)]
+    for verifications in (5, 5, 3):
+        sizes = SMALL.labels.model_copy(update={"verifications": verifications})
+        with Runner(
+            SMALL.model_copy(update={"labels": sizes}), tmp_path / "work", tmp_path / "results", tmp_path, print
+        ) as runner:
+            runner.run(labels)
+    assert doors.opened == ["data", "data"]
+
+
+def test_results_of_other_tiny_models_are_refused(tmp_path, monkeypatch):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    Doors(monkeypatch, tmp_path / "one")
+    carry_out(tmp_path)
+    (tmp_path / "results" / RunId("arm", "rlvr", 0).file).unlink()
+    Doors(monkeypatch, tmp_path / "other")
+    with pytest.raises(StaleResult, match=r"made with one as base, which is other now.*--results"):
+        carry_out(tmp_path)
+
+
+def test_a_run_that_does_not_exist_is_refused_with_those_that_do(tmp_path):
+    with pytest.raises(typer.BadParameter, match=r"no run is arm-rvlr; there are: .*arm-rlvr"):
+        command.main(only=["arm-rvlr"], results=tmp_path, folder=tmp_path)
+
+
+def test_the_kept_tables_are_those_of_the_kept_results():
+    folder = command.HERE / "results" / "quick"
+    models = json.loads((folder / MODELS_FILE).read_text())
+    assert tuple(questions.tables(Results.read(QUICK, folder), QUICK, models)) == Study.read(folder / STUDY_FILE).tables
 
 
 def rollout(problem, solution, verdict, more="", **fields):
