@@ -5,6 +5,7 @@ from collections.abc import Callable
 from omegaconf import DictConfig, OmegaConf
 
 _UTILIZATION = "reward.reward_model.rollout.gpu_memory_utilization"
+_ACTOR = "actor_rollout_ref.actor"
 _OFFLOAD = ("param_offload", "optimizer_offload")
 
 
@@ -22,8 +23,8 @@ def explained(wake: Callable[[], None], config: DictConfig) -> Callable[[], None
         try:
             wake()
         except Exception as error:
-            strategy = "actor_rollout_ref.actor.fsdp_config"
-            kept = [f"{strategy}.{key}=True" for key in _OFFLOAD if not OmegaConf.select(config, f"{strategy}.{key}")]
+            engine = _training_engine(config)
+            kept = [f"{engine}.{key}=True" for key in _OFFLOAD if not OmegaConf.select(config, f"{engine}.{key}")]
             offload = f"set {' and '.join(kept)}, " if kept else ""
             raise WakeError(
                 f"the reward model could not be woken beside the policy: {type(error).__name__}: {error}\nIf its log "
@@ -33,3 +34,9 @@ def explained(wake: Callable[[], None], config: DictConfig) -> Callable[[], None
             ) from error
 
     return told
+
+
+def _training_engine(config: DictConfig) -> str:
+    """Where the offloading of the policy's training is set: one node for both kinds of FSDP, one for each other."""
+    strategy = str(OmegaConf.select(config, f"{_ACTOR}.strategy"))
+    return f"{_ACTOR}.{'fsdp_config' if strategy.startswith('fsdp') else strategy}"
