@@ -214,9 +214,24 @@ def case(*changes: Changes, says: tuple[str, ...], name: str) -> Any:
         ),
         case(
             COLOCATE,
-            {"trainer.n_gpus_per_node": 1},
-            says=("trainer.n_gpus_per_node=1", "tensor_model_parallel_size=2"),
+            {"trainer.n_gpus_per_node": 1, "actor_rollout_ref.rollout.tensor_model_parallel_size": 1},
+            says=("trainer.n_gpus_per_node=1", "the reward model gets 1", "tensor_model_parallel_size=2"),
             name="colocated on too few GPUs",
+        ),
+        case(
+            {"trainer.n_gpus_per_node": 3, "trainer.nnodes": 3},
+            says=(
+                "trainer.n_gpus_per_node=3 and nnodes=3: the policy gets 9 GPUs",
+                "the 2 that one replica takes",
+                "actor_rollout_ref.rollout: tensor_model_parallel_size=2",
+            ),
+            name="GPUs do not divide among the policy's replicas",
+        ),
+        case(
+            {"reward.reward_manager.name": "spark_rlvr", "reward.spark.design": "rlvr"},
+            {"trainer.n_gpus_per_node": 1},
+            says=("trainer.n_gpus_per_node=1", "the policy gets 1 GPUs"),
+            name="the policy of a baseline on too few GPUs",
         ),
         case(
             {"reward.spark.design": "selective", "algorithm.adv_estimator": "rloo"},
@@ -591,6 +606,33 @@ class TestServedModel:
         (problem,) = refusal(changed(config, {"reward.reward_model.n_gpus_per_node": 8, "trainer.n_gpus_per_node": 8}))
         assert "tensor_model_parallel_size=4 does not divide the 14 attention heads" in problem
         assert "set it to one of: 1, 2, 7, 14" in problem
+
+    def test_the_policys_tensor_parallel_size_must_divide_its_heads_as_well(
+        self, preset: DictConfig, folder: Path
+    ) -> None:
+        policy = {
+            "actor_rollout_ref.model.path": str(folder),
+            "actor_rollout_ref.rollout.tensor_model_parallel_size": 4,
+        }
+        (problem,) = refusal(changed(preset, policy))
+        assert "actor_rollout_ref.rollout.tensor_model_parallel_size=4 does not divide the 14" in problem
+        (folder / "config.json").write_text("{")
+        (problem,) = refusal(changed(preset, policy))
+        assert problem.startswith("actor_rollout_ref.model.path: ")
+
+    def test_the_longest_prompt_and_reply_are_told_to_need_more_room(self, preset: DictConfig, folder: Path) -> None:
+        lengths = {"data.max_prompt_length": 1024, "data.max_response_length": 2048}
+        needed = 1024 + 2048 + 4096
+        short = changed(self.of(preset, folder, max_model_len=needed - 1), lengths)
+        (line,) = advice(short)
+        for text in (f"max_model_len={needed - 1} is less than the {needed} tokens", f"max_model_len={needed} if"):
+            assert text in line
+        assert engage(short) is not None
+        assert list(advice(changed(self.of(preset, folder, max_model_len=needed), lengths))) == []
+        assert list(advice(changed(short, {"reward.spark.verifier.max_prompt_tokens": 500}))) == []
+        (line,) = advice(changed(self.of(preset, folder), lengths, {"data.max_response_length": 4096}))
+        assert "its context of 8192 tokens is less than the 9216 tokens" in line
+        assert list(advice(changed(short, EXTERNAL))) == []
 
     def test_a_config_that_cannot_be_read(self, preset: DictConfig, folder: Path) -> None:
         (folder / "config.json").write_text("{")

@@ -46,6 +46,7 @@ _PROBE_METRICS = "spark/probe/"
 _PLUGIN = "verl_spark.plugin"
 _SHOW_FAULT = f"see where with: python -c 'import {_PLUGIN}'"
 _REWARD_MODEL = "reward.reward_model"
+_POLICY_PATH = "actor_rollout_ref.model.path"
 _VERLS_OVERLONG = "reward.reward_kwargs.overlong_buffer_cfg"
 _LEGACY = {  # old node: the prefix its keys have now
     "reward_model": _REWARD_MODEL,
@@ -117,6 +118,8 @@ def advice(config: DictConfig) -> Iterator[str]:
         )
     door = spark_door(config)
     settings = _settings(config, door) if door else SparkSettings()
+    if door and settings.asks_verifier and settings.serving != "external":
+        yield from _long_prompts(config, settings)
     if settings.zeroed_tokens == "leave_out" and not settings.credit.silences:
         yield (
             f"{NODE}.zeroed_tokens=leave_out changes nothing: {NODE}.design={settings.design} takes no token's whole "
@@ -408,7 +411,8 @@ def _reward_model(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
     except ValueError as error:
         yield f"{_REWARD_MODEL}.model_path: {error}"
     yield from _lengths(config, settings, limits)
-    yield from _gpus(config, settings, limits)
+    group = _REWARD_MODEL if settings.serving == "pool" else "trainer"
+    yield from _gpus(config, "the reward model", rollout, group, _folder(config), limits)
     yield from _memory(config, settings)
 
 
@@ -444,9 +448,7 @@ def _lengths(config: DictConfig, settings: SparkSettings, limits: Limits) -> Ite
             f"set it to {limits.positions} or less, or take a verifier with a longer context"
         )
         return
-    said = f"{rollout}.max_model_len={room}"
-    if room is None and limits.positions is not None:
-        room, said = limits.positions, f"{_folder(config)}: its context of {limits.positions} tokens"
+    room, said = _room(config, limits)
     if room is not None and verifier.token_limit + (verifier.max_prompt_tokens or 1) > room:
         yield (
             f"{said} has no room for a prompt beside a reply of "
@@ -454,29 +456,59 @@ def _lengths(config: DictConfig, settings: SparkSettings, limits: Limits) -> Ite
         )
 
 
-def _gpus(config: DictConfig, settings: SparkSettings, limits: Limits) -> Iterator[str]:
-    tensor = _get(config, f"{_REWARD_MODEL}.rollout.tensor_model_parallel_size") or 1
-    if limits.heads is not None and limits.heads % tensor:
-        fitting = ", ".join(str(size) for size in range(1, limits.heads + 1) if limits.heads % size == 0)
+def _room(config: DictConfig, limits: Limits) -> tuple[int | None, str]:
+    """Tokens that the verifier's engine takes, prompt and reply together, and what says so; None where nothing does."""
+    key = f"{_REWARD_MODEL}.rollout.max_model_len"
+    room = _get(config, key)
+    if room is None and limits.positions is not None:
+        return limits.positions, f"{_folder(config)}: its context of {limits.positions} tokens"
+    return room, f"{key}={room}"
+
+
+def _long_prompts(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
+    """Whether the longest problem and solution have room in front of the longest reply.
+
+    A limit that the user has set for prompts is meant, and `check` compares it; tokens are the policy's here."""
+    verifier = settings.verifier
+    shown = [_get(config, f"data.max_{part}_length") for part in ("prompt", "response")]
+    room, said = _room(config, Limits.of(_folder(config)))
+    if room is None or verifier.max_prompt_tokens is not None or None in shown:
+        return
+    needed = sum(shown) + verifier.token_limit
+    if needed > room:
         yield (
-            f"{_REWARD_MODEL}.rollout.tensor_model_parallel_size={tensor} does not divide the {limits.heads} attention "
-            f"heads of {_folder(config)}; set it to one of: {fitting}"
+            f"{said} is less than the {needed} tokens that the longest prompt, response and verification take together "
+            f"(data.max_prompt_length={shown[0]}, data.max_response_length={shown[1]}, {NODE}.verifier.max_tokens="
+            f"{verifier.token_limit}): what has no room gets no reward (spark/missing/too_long); set "
+            f"{_REWARD_MODEL}.rollout.max_model_len={needed} if the verifier has that context, or lower the others"
         )
-    pooled = settings.serving == "pool"
-    group = _REWARD_MODEL if pooled else "trainer"
+
+
+def _policy(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
+    """Whether the policy's rollout engine can be spread over its GPUs; verl's workers find out after Ray is up."""
+    folder, limits = _folder(config, _POLICY_PATH), Limits()
+    try:
+        limits = Limits.of(folder)
+    except ValueError as error:
+        yield f"{_POLICY_PATH}: {error}"
+    yield from _gpus(config, "the policy", "actor_rollout_ref.rollout", "trainer", folder, limits)
+
+
+def _gpus(config: DictConfig, who: str, rollout: str, group: str, folder: Path, limits: Limits) -> Iterator[str]:
+    """Whether the engine of the node `rollout` divides its model's heads, and the GPUs of its group."""
+    sizes = {name: _get(config, f"{rollout}.{name}") or 1 for name in _PARALLEL_SIZES}
+    yield from limits.undivided(folder, f"{rollout}.{_TENSOR}", sizes[_TENSOR])
     per_node, nodes = _get(config, f"{group}.n_gpus_per_node"), _get(config, f"{group}.nnodes")
-    if pooled:
+    if group == _REWARD_MODEL:
         nodes = nodes or 1  # 0 is verl's default and means "no pool"
     if per_node is None or nodes is None:
         return
-    rollout = f"{_REWARD_MODEL}.rollout"
-    sizes = {name: _get(config, f"{rollout}.{name}") or 1 for name in _PARALLEL_SIZES}
     given, replica = per_node * nodes, math.prod(sizes.values())
     if given < 1 or given % replica:
         split = ", ".join(f"{name}={size}" for name, size in sizes.items())
         yield (
-            f"{group}.n_gpus_per_node={per_node} and nnodes={nodes}: the reward model gets {given} GPUs, which is no "
-            f"multiple of the {replica} that one replica takes ({rollout}: {split}); change either"
+            f"{group}.n_gpus_per_node={per_node} and nnodes={nodes}: {who} gets {given} GPUs, which is no multiple of "
+            f"the {replica} that one replica takes ({rollout}: {split}); change either"
         )
 
 
@@ -525,8 +557,9 @@ def _function(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
         yield f"reward.custom_reward_function.name={name}: {path} has {REWARD_FUNCTION_NAME}; leave the option out"
 
 
-_PARALLEL_SIZES = ("tensor_model_parallel_size", "data_parallel_size", "pipeline_model_parallel_size")
-_RULES = (_trainer, _algorithm, _credit, _reward, _probe, _alarms, _serving, _reward_model, _function)
+_TENSOR = "tensor_model_parallel_size"
+_PARALLEL_SIZES = (_TENSOR, "data_parallel_size", "pipeline_model_parallel_size")
+_RULES = (_trainer, _algorithm, _credit, _policy, _reward, _probe, _alarms, _serving, _reward_model, _function)
 
 
 def _legacy_keys(config: DictConfig) -> Iterator[tuple[str, str]]:
@@ -558,9 +591,9 @@ def _listed(files: Any) -> list[str]:
     return [files] if isinstance(files, str) else list(files or ())
 
 
-def _folder(config: DictConfig) -> Path:
-    """Of the reward model, if it is a local one."""
-    return Path(str(_get(config, f"{_REWARD_MODEL}.model_path"))).expanduser()
+def _folder(config: DictConfig, key: str = f"{_REWARD_MODEL}.model_path") -> Path:
+    """Of the reward model, or of the one under another key, if it is a local one."""
+    return Path(str(_get(config, key))).expanduser()
 
 
 def _is_ours(path: Any) -> bool:

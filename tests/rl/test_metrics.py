@@ -105,6 +105,21 @@ def test_cut_replies_warn_by_default_and_stop_when_told(caplog):
         watch([SCORED, CUT], SparkSettings(on_unreadable="stop"))
 
 
+@pytest.mark.parametrize(
+    ("settings", "cure"),
+    [
+        ({}, "reward.reward_model.rollout.max_model_len if their prompts are too long"),
+        ({"verifier": {"max_prompt_tokens": 9}}, "reward.spark.verifier.max_prompt_tokens if their"),
+        ({"serving": "external", "verifier": {"base_urls": ["http://a"], "model": "m"}}, "--max-model-len if their"),
+    ],
+)
+def test_prompts_without_room_warn_with_the_option_that_gives_it(caplog, settings, cure):
+    with caplog.at_level(logging.WARNING):
+        watch([SCORED, row(too_long=1)], SparkSettings.from_config(settings))
+    assert "too_long 1" in caplog.text
+    assert cure in caplog.text
+
+
 def test_a_step_in_which_nothing_passes_the_gate_says_so_with_the_cure(caplog):
     with caplog.at_level(logging.WARNING):
         watch([GATED, GATED], SparkSettings())

@@ -51,9 +51,19 @@ def watch(rows: Sequence[Row], settings: SparkSettings) -> None:
             f"{share:.1%} of this step's {wanted} verifications gave no verdict "
             f"({', '.join(f'{name} {n:.0f}' for name, n in counts.items())}), more than "
             f"reward.spark.max_unreadable_share={settings.max_unreadable_share:g}. Raise "
-            "reward.spark.verifier.max_tokens if they are cut; if they are unreadable, is "
-            f"reward.spark.verifier.kind={settings.verifier.kind.value} what this model was trained for?"
+            f"reward.spark.verifier.max_tokens if they are cut, and {_room(settings)} if their prompts are too long; "
+            f"if they are unreadable, is reward.spark.verifier.kind={settings.verifier.kind.value} what this model "
+            "was trained for?"
         )
         if settings.on_unreadable == "stop":
             raise VerifierFailed(message)
         logger.warning(message)
+
+
+def _room(settings: SparkSettings) -> str:
+    """The option by which a longer prompt is taken: of our own limit, of verl's engine, of a server's command."""
+    if settings.verifier.max_prompt_tokens is not None:
+        return "reward.spark.verifier.max_prompt_tokens"
+    if settings.serving == "external":
+        return "the servers' --max-model-len"
+    return "reward.reward_model.rollout.max_model_len"
