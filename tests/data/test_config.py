@@ -20,11 +20,29 @@ URL = "http://localhost:1/v1"
         ({"methods": ["reference"], "references": None}, "set references.field=COLUMN"),
         ({"verifier": {"temperature": 0}}, "verifier.n=1"),
         ({"references": {"field": ""}}, r"references\.field"),
+        (
+            {"generator": {"engine": {"kind": "vllm", "model": "m", "vllm": {"max_model_len": 8192}}}},
+            r"generator\.max_tokens: a reply of 8192 tokens has no room .* generator\.engine\.vllm\.max_model_len=8192",
+        ),
+        (
+            {
+                "verifier": {"max_tokens": 10, "engine": {"kind": "ray", "model": "m", "vllm": {"max_model_len": 99}}},
+                "methods": ["meta_step"],
+            },
+            r"critic\.max_tokens: .* verifier\.engine\.vllm\.max_model_len=99",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(tmp_path, changes, message):
     with pytest.raises(SettingsError, match=message):
         config(URL, tmp_path / "p", tmp_path, **changes)
+
+
+def test_a_critic_that_is_not_asked_and_servers_have_no_bounds(tmp_path):
+    engine = {"kind": "vllm", "model": "m", "vllm": {"max_model_len": 99}}
+    config(URL, tmp_path / "p", tmp_path, verifier={"max_tokens": 10, "engine": engine})
+    engine |= {"kind": "server", "base_urls": [URL]}
+    config(URL, tmp_path / "p", tmp_path, verifier={"engine": engine}, methods=["meta_step"])
 
 
 def test_a_file_with_overrides(tmp_path):

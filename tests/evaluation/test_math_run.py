@@ -184,6 +184,10 @@ async def test_other_prompts(folder, tmp_path, prompt):
         ({"policy": {"prompt": "xml"}}, r"policy\.prompt: .*'tags'"),
         ({"sampled": {"temperature": 0}}, r"sampled\.temperature: at 0 .*sampled\.n=0"),
         ({"sampled": {"n": -1}}, r"sampled\.n: "),
+        (
+            {"policy": {"engine": {"kind": "vllm", "model": "m", "vllm": {"max_model_len": 2048}}}},
+            r"policy\.max_tokens: a reply of 2048 tokens .* policy\.engine\.vllm\.max_model_len=2048; lower the first",
+        ),
         ({"sampled": {"k": 1}}, r"sampled\.k: there is no such setting; .*n_contest"),
     ],
 )

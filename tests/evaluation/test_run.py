@@ -141,6 +141,10 @@ async def test_a_critic_votes_over_the_replies_of_one_request(serve, data, tmp_p
             r"verifier\.n: votes are for kind=critic",
         ),
         ({"verifier": {"kind": "critic", "n": 3, "engine": engine("http://x")}}, "raise verifier.temperature"),
+        (
+            {"verifier": {"kind": "prm", "engine": {"kind": "vllm", "model": "m", "vllm": {"max_model_len": 4096}}}},
+            r"verifier\.max_tokens: a reply of 4096 tokens has no room .* verifier\.engine\.vllm\.max_model_len=4096",
+        ),
         ({"verifier": {"kind": "prmcot", "engine": engine("http://x")}}, r"verifier\.kind: .*'prm_cot'"),
         ({"verifier": {"scorer": {"model": "m"}}}, r"verifier\.scorer: is read with kind=token_scores only"),
         ({"data": {"subset": ["math"]}}, r"data\.subset: there is no such setting; .*subsets"),

@@ -13,6 +13,7 @@ from verl_spark.verification.kinds import Kind
 from verl_spark.verification.prompts import critique_message, generator_message, merge_message, stage1_message
 from verl_spark.verification.reading import read
 from verl_spark.verification.steps import numbered_steps
+from verl_spark.verifier import engine as engine_module
 from verl_spark.verifier.client import CallFailed, PromptTooLong, Refused, Sampling
 from verl_spark.verifier.engine import EngineSettings, open_engine
 
@@ -97,6 +98,10 @@ async def test_a_server_sees_no_control_token(serve):
         ({"base_urls": ["http://x/v1"], "timeout_s": 9, "deadline_s": 3}, "lower timeout_s or raise deadline_s"),
         ({"kind": "ray", "replicas": 0}, "replicas"),
         ({"kind": "vllm", "vllm": {"model": "other"}}, "leave vllm.model out"),
+        (
+            {"kind": "ray", "vllm": {"tensor_parallel_size": 2}},
+            r"takes 2 GPUs \(vllm.tensor_parallel_size=2\), and Ray gives it 1; set num_gpus_per_replica=2",
+        ),
         ({"kind": "cloud"}, "'server', 'vllm' or 'ray'"),
         ({"kind": "vllm", "replica": 2}, "replica"),
     ],
@@ -104,6 +109,37 @@ async def test_a_server_sees_no_control_token(serve):
 def test_settings_that_cannot_work_are_refused_with_the_cure(settings, message):
     with pytest.raises(ValidationError, match=message):
         EngineSettings(model="m", **settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_gpus_per_replica": 4, "vllm": {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}},
+        {"num_gpus_per_replica": 0, "vllm": {"tensor_parallel_size": 2}},
+        {"num_gpus_per_replica": 0.5},
+    ],
+)
+def test_gpus_of_a_replica_may_be_none_and_may_be_shared(settings):
+    assert EngineSettings(kind="ray", model="m", **settings).num_gpus_per_replica == settings["num_gpus_per_replica"]
+
+
+@pytest.mark.parametrize("kind", ["vllm", "ray"])
+def test_what_vllm_would_stumble_over_is_said_before_it_is_loaded(kind, tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text('{"num_attention_heads": 14}')
+    here = {"kind": kind, "model": str(tmp_path), "num_gpus_per_replica": 0}
+    with pytest.raises(ValueError, match=r"vllm\.tensor_parallel_size=4 does not divide the 14 attention heads"):
+        open_engine(EngineSettings(**here, vllm={"tensor_parallel_size": 4}))
+    monkeypatch.setattr(engine_module, "mixture", lambda: iter(["vllm 1 was built for torch 2; install that"]))
+    with pytest.raises(ValueError, match=f"kind={kind}: vllm 1 was built for torch 2; install that"):
+        open_engine(EngineSettings(**here))
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"model: .*config\.json cannot be read"):
+        open_engine(EngineSettings(**here))
+
+
+def test_servers_elsewhere_do_not_care_for_this_environment(monkeypatch):
+    monkeypatch.setattr(engine_module, "mixture", lambda: iter(["vllm 1 was built for torch 2; install that"]))
+    assert engine_at("http://x/v1")
 
 
 def test_the_kind_alone_moves_a_model_from_one_machine_to_a_cluster():

@@ -132,6 +132,11 @@ class DataConfig(RunConfig):
             role = self.generator if name == "generator" else self.verifier
             if role.temperature == 0 and n > 1:
                 yield f"{name}.n: {n} samples at temperature 0 are one and the same; set {name}.n=1 or raise it"
+        yield from self.generator.engine.cramped("generator.engine", "generator.max_tokens", self.generator.max_tokens)
+        yield from self.verifier.engine.cramped("verifier.engine", "verifier.max_tokens", self.verifier.max_tokens)
+        if any(METHODS[name].refined for name in self.methods if name in METHODS):
+            own = "critic.engine" if self.critic.engine else "verifier.engine"
+            yield from self.critic_engine.cramped(own, "critic.max_tokens", self.critic.max_tokens)
 
     def binding(self) -> dict[str, Any]:
         """The keys that a restart in the same folder must repeat, as nested plain values.

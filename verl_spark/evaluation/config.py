@@ -129,6 +129,9 @@ class EvalConfig(RunConfig):
         if self.replies is None and judge.model is None:
             name = "verifier.scorer.model" if scores else "verifier.engine.model"
             yield f"{name}: no model to ask; name it, or give recorded replies with replies=FILE"
+        if judge.engine is not None and self.replies is None:
+            longest = judge.sampling().max_tokens
+            yield from judge.engine.cramped("verifier.engine", "verifier.max_tokens", longest)
         if judge.n > 1:
             if not judge.make().votes:
                 yield f"verifier.n: votes are for kind=critic only, and kind={judge.kind.value}; set verifier.n=1"

@@ -36,8 +36,7 @@ def of_stage1(config: DataConfig) -> Iterator[Place]:
     for role, engine in roles.items():
         if engine.kind != "server" and engine not in seen:
             seen.append(engine)
-            gpus = int(engine.vllm.get("tensor_parallel_size", 1))
-            yield Place(role, engine.model, gpus, float(engine.vllm.get("gpu_memory_utilization", UTILIZATION)))
+            yield Place(role, engine.model, engine.gpus, float(engine.vllm.get("gpu_memory_utilization", UTILIZATION)))
 
 
 def of_training(config: DictConfig) -> Iterator[Place]:

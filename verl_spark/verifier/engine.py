@@ -6,8 +6,10 @@
 `server` is `client.Client`, `vllm` is `vllm_engine.VllmEngine`, `ray` is `ray_engine.RayEngine`. Neither vLLM nor Ray
 is imported before an engine that needs it is opened."""
 
+import math
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Literal, Protocol
 
@@ -15,8 +17,14 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from verl_spark.settings import BaseUrl, Node, Seconds, VariableName
 from verl_spark.verifier.client import CallFailed, Client, Reply, Sampling
+from verl_spark.verifier.limits import Limits
+from verl_spark.versions import mixture
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+_TENSOR = "tensor_parallel_size"
+_SIZES = (_TENSOR, "pipeline_parallel_size")
+_ROOM = "max_model_len"
 
 
 class EngineDied(CallFailed):
@@ -77,6 +85,22 @@ class EngineSettings(Node):
     ray_address: str | None = None
     """Cluster of `ray`, such as `auto`; null is the one this process is connected to, or a new one on this machine."""
 
+    @property
+    def gpus(self) -> int:
+        """GPUs of one engine."""
+        return math.prod(size for name in _SIZES if isinstance(size := self.vllm.get(name, 1), int))
+
+    def cramped(self, own: str, key: str, max_tokens: int) -> Iterator[str]:
+        """Why a reply as long as the setting `key` allows has no room beside a prompt; else nothing.
+
+        `own` is the key of these settings."""
+        room = self.vllm.get(_ROOM)
+        if self.kind != "server" and isinstance(room, int) and 0 < room <= max_tokens:
+            yield (
+                f"{key}: a reply of {max_tokens} tokens has no room beside a prompt in {own}.vllm.{_ROOM}={room}; "
+                "lower the first or raise the second"
+            )
+
     def binding(self) -> dict[str, Any]:
         """What of it a restart in the same folder must repeat, as plain values: the model and its vLLM arguments."""
         return self.model_dump(mode="json", include={"model", "vllm"})
@@ -100,13 +124,22 @@ class EngineSettings(Node):
             )
         if "model" in self.vllm:
             yield "vllm.model: the model is named by the key `model` beside `vllm`; leave vllm.model out"
+        if self.kind == "ray" and 0 < self.num_gpus_per_replica < self.gpus != 1:
+            split = ", ".join(f"vllm.{name}={self.vllm[name]}" for name in _SIZES if name in self.vllm)
+            yield (
+                f"num_gpus_per_replica: a replica takes {self.gpus} GPUs ({split}), and Ray gives it "
+                f"{self.num_gpus_per_replica:g}; set num_gpus_per_replica={self.gpus}, or split the model less"
+            )
 
 
 def open_engine(settings: EngineSettings) -> Engine:
     """The engine of these settings, to be entered with `async with`; nothing is started or connected before that.
 
-    Raises `ValueError` when `api_key_env` names a variable that is not set.
+    Raises `ValueError` when `api_key_env` names a variable that is not set, and when vLLM cannot work in this
+    environment, or with this model, as it is.
     """
+    if settings.kind != "server" and (problems := list(_problems(settings))):
+        raise ValueError("; ".join(problems))
     if settings.kind == "vllm":
         from verl_spark.verifier.vllm_engine import VllmEngine
 
@@ -129,3 +162,16 @@ def open_engine(settings: EngineSettings) -> Engine:
         attempts=settings.attempts,
         api_key=key,
     )
+
+
+def _problems(settings: EngineSettings) -> Iterator[str]:
+    """What vLLM would stumble over, as far as this environment and a local model's folder say it."""
+    yield from (f"kind={settings.kind}: {problem}" for problem in mixture())
+    try:
+        limits = Limits.of(Path(settings.model).expanduser())
+    except ValueError as error:
+        yield f"model: {error}"
+        return
+    size = settings.vllm.get(_TENSOR, 1)
+    if isinstance(size, int) and size > 0:
+        yield from limits.undivided(settings.model, f"vllm.{_TENSOR}", size)

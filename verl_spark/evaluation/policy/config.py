@@ -88,6 +88,7 @@ class MathConfig(RunConfig):
         return self
 
     def _contradictions(self) -> Iterator[str]:
+        yield from self.policy.engine.cramped("policy.engine", "policy.max_tokens", self.policy.max_tokens)
         if self.sampled.temperature == 0 and max(self.sampled.n, self.sampled.n_contest) > 1:
             yield (
                 "sampled.temperature: at 0 all replies are one and the same; raise it, or draw none with sampled.n=0 "
