@@ -101,6 +101,8 @@ def sft(
     rows: Annotated[int | None, typer.Option(min=1, help="Number of rows, where their file is not there yet.")] = None,
     tokens: Tokens = None,
     rate: RateOf = None,
+    rates: Rates = None,
+    machine: Machine = None,
     gpus: Gpus = 1,
     gpu_gb: GpuGb = None,
 ) -> None:
@@ -111,7 +113,7 @@ def sft(
 
     with refusals():
         plan = plan_sft(overrides_of(preset_of(kind), overrides or ()), rows, _lengths(tokens, LENGTHS))
-        found = _rates([plan.work], ROLES, rate, None, None, None)
+        found = _rates([plan.work], ROLES, rate, rates, machine, None)
         Console().print(f"{plan.steps:,} steps, without validation; prompts are counted with their replies:")
         _show([plan.work], found)
         _show_hours([plan.work], found, gpus)
@@ -153,10 +155,9 @@ def _rates(
     found = {role: rates.given_rate(role, value) for role, value in numbers("--rate", given or (), roles).items()}
     own = rates.read_rates(file) if file else ()
     for work in works:
-        if work.role in found or work.role == rates.TRAINER:  # what is known of replies says nothing of an update
+        if work.role in found:
             continue
-        known = rates.find(work.model, machine, own) or earlier or rates.find(work.model, machine, rates.shipped())
-        if known:
+        if known := rates.find(work, machine, own) or earlier or rates.find(work, machine, rates.shipped()):
             found[work.role] = known
     return found
 
@@ -174,14 +175,11 @@ def _show(works: Sequence["Work"], rates: Mapping[str, "Rate"]) -> None:
 
 def _show_hours(works: Sequence["Work"], rates: Mapping[str, "Rate"], gpus: int) -> None:
     """GPU hours together, where the rates come from, and how to give those that there are not."""
-    from verl_spark.planning.rates import TRAINER
-
     lines = []
     missing = list(dict.fromkeys(work.role for work in works if work.role not in rates))
     if missing:
         wanted = " ".join(f"--rate {role}=TOKENS" for role in missing)
-        file = "" if missing == [TRAINER] else ", or a file with --rates"
-        lines.append(f"GPU hours need a rate: {wanted} (a second and GPU){file}")
+        lines.append(f"GPU hours need a rate: {wanted} (a second and GPU), or a file with --rates")
     if any(work.role in rates for work in works):
         total = sum(rates[work.role].gpu_hours(work) for work in works if work.role in rates)
         rest = " without those" if missing else ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from verl_spark.settings import SettingsError
+from verl_spark.versions import install
 
 GB = 1e9
 BYTES = 2
@@ -66,7 +67,7 @@ def read_shape(model: str) -> Shape:
         from transformers import AutoConfig, AutoModelForCausalLM
     except ImportError:
         raise SettingsError(
-            ["memory is reckoned with transformers: pip install 'verl-spark[gpu]' (or [cpu])"]
+            [f"memory is reckoned with transformers, which is not installed; {install('gpu', 'cpu')}"]
         ) from None
     try:
         config = AutoConfig.from_pretrained(model)

@@ -9,11 +9,8 @@ from typing import Any
 import yaml
 from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
 
-from verl_spark.planning.work import Work
+from verl_spark.planning.work import Training, Work
 from verl_spark.settings import Node, SettingsError, messages
-
-TRAINER = "trainer"
-"""The role that works on prompts and replies alike: log-probabilities, reference and update."""
 
 
 class Rate(Node):
@@ -21,6 +18,9 @@ class Rate(Node):
 
     model: str
     """Its name; of a folder or a hub id the last part counts."""
+    role: Training | None = None
+    """Null: an engine that writes replies. `sft`: the training of a reward model. `rl`: that of a policy, which is
+    log-probabilities, reference and update."""
     machine: str
     """The GPU's name."""
     precision: str = "bfloat16"
@@ -28,9 +28,10 @@ class Rate(Node):
     gpus: PositiveInt = 1
     """On how many of them it was measured, together."""
     reply_tokens_per_s: float = Field(gt=0, allow_inf_nan=False)
-    """Tokens of replies a second on the clock, over all requests under way."""
+    """Tokens of replies a second on the clock, over all requests under way; of a training, all tokens of its rows."""
     prompt_tokens_per_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Tokens of prompts a second, where their time comes on top; null if it is in the other rate."""
+    """Tokens of prompts a second, where their time comes on top; null if it is in the other rate. A training takes
+    prompts at the pace of replies."""
     source: str
     """Report or run that it comes from."""
     note: str = ""
@@ -39,8 +40,9 @@ class Rate(Node):
     def gpu_hours(self, work: Work) -> float:
         """GPU hours of some work at this rate, as if more GPUs did more in proportion."""
         seconds = work.reply_tokens / self.reply_tokens_per_s
-        if self.prompt_tokens_per_s is not None:
-            seconds += work.prompt_tokens / self.prompt_tokens_per_s
+        prompts = self.prompt_tokens_per_s or (self.reply_tokens_per_s if work.training else None)
+        if prompts is not None:
+            seconds += work.prompt_tokens / prompts
         return seconds * self.gpus / 3600
 
 
@@ -59,24 +61,20 @@ def read_rates(path: Path) -> tuple[Rate, ...]:
 
 
 def given_rate(role: str, tokens_per_s: float) -> Rate:
-    """A rate that a user typed for a role: tokens a second of one GPU.
-
-    Of replies, and for the role `trainer` of prompts and replies alike: it works on both."""
-    prompts = tokens_per_s if role == TRAINER else None
+    """A rate that a user typed for a role: tokens a second of one GPU."""
     return Rate(
         model="any",
         machine="yours",
         reply_tokens_per_s=tokens_per_s,
-        prompt_tokens_per_s=prompts,
         source=f"--rate {role}={tokens_per_s:g}",
     )
 
 
-def find(model: str, machine: str | None, rates: Sequence[Rate]) -> Rate | None:
-    """The first rate of a model, on a machine whose name holds `machine` where one is named."""
+def find(work: Work, machine: str | None, rates: Sequence[Rate]) -> Rate | None:
+    """The first rate of a work's model in its role, on a machine whose name holds `machine` where one is named."""
     wanted = (machine or "").lower()
-    fitting = (rate for rate in rates if _name(rate.model) == _name(model) and wanted in rate.machine.lower())
-    return next(fitting, None)
+    fitting = (rate for rate in rates if _name(rate.model) == _name(work.model) and rate.role == work.training)
+    return next((rate for rate in fitting if wanted in rate.machine.lower()), None)
 
 
 def _name(model: str) -> str:

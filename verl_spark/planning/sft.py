@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from verl_spark.configs import composed, get
-from verl_spark.planning.rates import TRAINER
 from verl_spark.planning.steps import steps_of
 from verl_spark.planning.work import GIVEN, LIMITS, Work, chosen
 from verl_spark.prm.launch import PRIMARY
 
 LENGTHS = ("row",)
 """Texts whose length in tokens can be given: a row, prompt and reply together."""
-ROLES = (TRAINER,)
+ROLES = ("trainer",)
 
 
 @dataclass(frozen=True)
@@ -38,4 +37,4 @@ def plan_sft(overrides: Sequence[str], rows: int | None, lengths: Mapping[str, i
     steps = steps_of(config, rows, "--rows")
     taken = steps * get(config, "data.train_batch_size")
     model = str(get(config, "model.path"))
-    return Sft(steps, Work("update", TRAINER, model, taken, 0, taken * tokens, told), config)
+    return Sft(steps, Work("update", *ROLES, model, taken, 0, taken * tokens, told, "sft"), config)

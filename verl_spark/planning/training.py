@@ -56,7 +56,7 @@ def plan_training(overrides: Sequence[str], problems: int | None, lengths: Mappi
             shown = min(shown, settings.verifier.max_prompt_tokens)
         model = str(settings.verifier.model or get(config, "reward.reward_model.model_path"))
         step.append(Work("verifications", "verifier", model, rollouts, rollouts * shown, rollouts * reply, heard))
-    step.append(Work("update", "trainer", policy, rollouts, rollouts * prompt, rollouts * response, told))
+    step.append(Work("update", "trainer", policy, rollouts, rollouts * prompt, rollouts * response, told, "rl"))
     return Training(steps_of(config, problems, "--problems"), tuple(step), config)
 
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from verl_spark.settings import SettingsError
 
 GIVEN, LIMITS = "given", "at most, the longest replies"
 """Where the length of replies comes from, where it is not an earlier run."""
+
+Training = Literal["sft", "rl"]
+"""Of a reward model, and of a policy by RL, which is log-probabilities, reference and update: another pace."""
 
 _Value = TypeVar("_Value")
 
@@ -28,6 +31,8 @@ class Work:
     reply_tokens: int
     source: str
     """Where the length of a reply comes from."""
+    training: Training | None = None
+    """The training that it is; None for replies of an engine."""
 
 
 def numbers(option: str, given: Sequence[str], names: Sequence[str]) -> dict[str, float]:
