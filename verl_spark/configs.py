@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from verl_spark.settings import SettingsError
+from verl_spark.versions import install
 
 
 def composed(primary: str, overrides: Sequence[str]) -> DictConfig:
@@ -19,7 +20,7 @@ def composed(primary: str, overrides: Sequence[str]) -> DictConfig:
     Raises `SettingsError` for one that Hydra refuses."""
     verl = find_spec("verl")  # of a top-level package: nothing is imported
     if verl is None or not verl.submodule_search_locations:
-        raise SettingsError(["verl is not installed: pip install 'verl-spark[gpu]' (or [cpu])"])
+        raise SettingsError([f"verl is not installed; {install('gpu', 'cpu')}"])
     folder = Path(verl.submodule_search_locations[0]) / "trainer" / "config"
     try:
         with initialize_config_dir(str(folder), version_base=None):

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from verl_spark.launch import TRAINER_MODES, TRAINER_PREFIX, plugin_problem
 from verl_spark.settings import MANAGERS
-from verl_spark.versions import ENGINES, mixture
+from verl_spark.versions import ENGINES, install, mixture
 
 SUPPORTED_VERL = "0.9.1"
 """The verl release that the tests run against; 0.9.0 shares its interfaces and is accepted with a warning."""
@@ -49,7 +49,7 @@ def _found(distribution: str) -> str | None:
 def _installed() -> Iterator[Finding]:
     verl = _found("verl")
     if verl is None:
-        yield Finding("wrong", "verl", "not installed", "pip install 'verl-spark[gpu]' (or [cpu])")
+        yield Finding("wrong", "verl", "not installed", install("gpu", "cpu"))
     elif verl == SUPPORTED_VERL:
         yield Finding("ok", "verl", verl)
     else:
@@ -63,7 +63,7 @@ def _installed() -> Iterator[Finding]:
         found, _, cure = problem.rpartition("; ")
         yield Finding("wrong", "vLLM", found, cure)
     if not engines:
-        yield Finding("note", "vLLM", "not installed", "needed for rollouts: install the extra gpu or cpu")
+        yield Finding("note", "vLLM", "not installed", f"needed for rollouts: {install('gpu', 'cpu')}")
     elif not mixed:
         yield Finding("ok", "vLLM", listed)
     for name in ("torch", "ray", "transformers", "hydra-core", "math-verify"):

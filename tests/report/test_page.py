@@ -186,4 +186,4 @@ def test_a_folder_with_nothing_and_a_missing_matplotlib_are_said_in_a_line(tmp_p
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     done = CliRunner().invoke(app, ["report", str(tmp_path)])
     assert done.exit_code == 2
-    assert "pip install verl-spark[report]" in " ".join(done.output.split())
+    assert "install the extra report of verl-spark: pip install -e '.[report]'" in " ".join(done.output.split())

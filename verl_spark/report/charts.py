@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from verl_spark.report.groups import Curve
+from verl_spark.versions import install
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +70,7 @@ class Chart:
 def check_matplotlib() -> None:
     """Raises `NotInstalled` where matplotlib is not installed."""
     if find_spec("matplotlib") is None:
-        raise NotInstalled("matplotlib, which draws the charts, is not installed: pip install verl-spark[report]")
+        raise NotInstalled(f"matplotlib, which draws the charts, is not installed; {install('report')}")
 
 
 def lines(id: str, title: str, series: Sequence[Series], unit: str = "", note: str = "", zero: bool = False) -> Chart:
