@@ -55,6 +55,6 @@ def _typed(value: Any) -> str:
         return "(to be given)"
     if isinstance(value, Enum):
         return str(value.value)
-    if isinstance(value, str) and not value.isprintable():
-        return repr(value)  # a line break would end the row of a table
+    if isinstance(value, str) and not (value and value.isprintable()):
+        return repr(value)  # a line break would end the row of a table, and nothing would be no text
     return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?P<target>[^()\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} (?P<title>.+)$", re.MULTILINE)
+_FIRST_CELL = re.compile(r"^\|([^|\n]+)\|", re.MULTILINE)
 _SPAN = re.compile(r"`([^`\n]+)`")
 _COMMANDS = re.compile(r"(?:verl-spark|python|make|torchrun) ")
 
@@ -36,6 +37,13 @@ class Page:
     def blocks(self, language: str) -> list[str]:
         """Blocks of code in a language."""
         return [match["text"] for match in _FENCE.finditer(self.text) if match["language"] == language]
+
+    @cached_property
+    def listed(self) -> dict[str, list[str]]:
+        """Heading to what stands as code in the first cells of the tables below it."""
+        _, *parts = _HEADING.split(self.prose)
+        sections = zip(parts[::2], parts[1::2], strict=True)
+        return {title: _SPAN.findall("\n".join(_FIRST_CELL.findall(text))) for title, text in sections}
 
     @property
     def anchors(self) -> set[str]:

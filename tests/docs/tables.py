@@ -13,6 +13,7 @@ from verl_spark.data.config import DataConfig
 from verl_spark.evaluation.config import EvalConfig
 from verl_spark.evaluation.policy.config import MathConfig
 from verl_spark.evaluation.statistics import Estimate
+from verl_spark.planning.rates import Rate
 from verl_spark.prm.settings import SftSettings
 from verl_spark.report.study import Study, StudyCell, StudyTable
 from verl_spark.rescoring.config import ScoreConfig
@@ -29,6 +30,7 @@ MODELS = {
     "processbench": (EvalConfig, "key"),
     "math": (MathConfig, "key"),
     "score": (ScoreConfig, "key"),
+    "rate": (Rate, "key of a rate"),
 }
 """Name of a table to the settings in it and the head of its first column."""
 

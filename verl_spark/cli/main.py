@@ -1,8 +1,10 @@
 """The command `verl-spark`: parse, call, print."""
 
+from enum import Enum
 from typing import Annotated
 
 import typer
+from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -12,6 +14,10 @@ from verl_spark.cli import data, plan, report, score, train
 from verl_spark.cli import eval as evaluation
 from verl_spark.cli.terminal import show
 from verl_spark.doctor import examine
+from verl_spark.planning.rates import Rate
+from verl_spark.rescoring.config import ScoreConfig
+from verl_spark.settings import Alarm, SparkSettings
+from verl_spark.verifier.engine import EngineSettings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="SPARK for verl.")
 app.add_typer(data.app, name="data")
@@ -21,6 +27,16 @@ app.add_typer(train.app, name="train")
 app.command()(score.score)
 app.command()(report.report)
 _SIGNS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/]"}
+
+
+class Group(str, Enum):
+    """Settings that no other command lists."""
+
+    RL = "rl"
+    ALARM = "alarm"
+    ENGINE = "engine"
+    SCORE = "score"
+    RATE = "rate"
 
 
 @app.callback()
@@ -51,9 +67,19 @@ def doctor(
 
 
 @app.command()
-def settings() -> None:
-    """Every setting below `reward.spark`, its default and what it means."""
-    show(reference.settings(), "reward.spark.…", "default", "meaning")
+def settings(group: Annotated[Group, typer.Argument(help="Which ones.")] = Group.RL) -> None:
+    """Every setting of RL, below `reward.spark`, its default and what it means; or those of another group.
+
+    The commands `data`, `train` and `eval` list theirs with `settings` behind their own name."""
+    models: dict[Group, tuple[type[BaseModel], str]] = {
+        Group.RL: (SparkSettings, "reward.spark.…"),
+        Group.ALARM: (Alarm, "key of an alarm"),
+        Group.ENGINE: (EngineSettings, "….engine.…"),
+        Group.SCORE: (ScoreConfig, "key"),
+        Group.RATE: (Rate, "key of a rate"),
+    }
+    model, head = models[group]
+    show(reference.settings(model), head, "default", "meaning")
 
 
 @app.command()
