@@ -228,6 +228,11 @@ def case(*changes: Changes, says: tuple[str, ...], name: str) -> Any:
             name="GPUs do not divide among the policy's replicas",
         ),
         case(
+            {"trainer.nnodes": 0},
+            says=("trainer.n_gpus_per_node=8 and nnodes=0: the policy gets 0 GPUs", "change either"),
+            name="all nodes given to the pool",
+        ),
+        case(
             {"reward.reward_manager.name": "spark_rlvr", "reward.spark.design": "rlvr"},
             {"trainer.n_gpus_per_node": 1},
             says=("trainer.n_gpus_per_node=1", "the policy gets 1 GPUs"),
