@@ -56,6 +56,8 @@ def table() -> str:
             said += "<br>works with " + " ".join(f"`{option}`" for option in cure)
         if warnings := recipe.get("advice"):
             said += "; warned: " + "<br>".join(warnings)
+        if alone := recipe.get("alone"):
+            said += f"; verl's own check is not tested: {alone}"
         rows.append((recipe["recipe"], options, said, recipe["note"]))
     return markdown.table(("recipe", "options", "with `reward_model=spark_prmcot`", ""), rows)
 
