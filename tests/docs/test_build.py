@@ -1,5 +1,6 @@
 """The documents build, and every link in them and in the README leads somewhere."""
 
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -28,6 +29,13 @@ def test_links_lead_to_files_and_headings(page):
         assert target.exists(), link
         if anchor:
             assert anchor in Page(target).anchors, link
+
+
+def test_the_first_table_of_troubleshooting_leads_to_each_of_the_fifteen_pains():
+    page = Page(ROOT / "docs" / "troubleshooting.md")
+    pains = page.anchors - {"troubleshooting", "known-limits"}
+    assert len(pains) == 15
+    assert set(re.findall(r"\(#(.+?)\)", page.text.partition("\n## ")[0])) == pains
 
 
 def test_a_broken_link_would_be_seen(tmp_path):
