@@ -4,4 +4,4 @@ MODEL=${MODEL:-Qwen/Qwen2.5-1.5B-Instruct}    # every role; Qwen/Qwen2.5-0.5B-In
 OUT=${OUT:-outputs/one-gpu}                   # everything is written below it
 ARM=${ARM:-process_aware}                     # a line of arms.txt
 SEED=${SEED:-1}                               # of training
-FLASH_ATTN=${FLASH_ATTN:-0}                   # 1 where flash-attn is installed: `verl-spark[gpu]` has none
+FLASH_ATTN=${FLASH_ATTN:-0}                   # 1 where flash-attn is installed: the extra gpu has none

@@ -13,13 +13,17 @@ if [[ $KIND == - ]]; then
     echo "ARM=$ARM asks no verifier: there is nothing to train" >&2
     exit 2
 fi
+max_length=8192         # longer rows are left out; prompt and reply have as much room in 4_rl.sh
+if [[ $KIND == thinkprm ]]; then
+    max_length=12288    # its thinking included
+fi
 # The paper says nothing of this training but the base model: all values are [D].
 args=(
     model.path="$PRM_BASE"
     "${ATTENTION[@]}"
     spark.data="$OUT/stage1/sft/$METHOD"
     data.train_batch_size=64
-    data.max_length=8192
+    data.max_length="$max_length"
     data.max_token_len_per_gpu=16384
     data.filter_overlong=True
     optim.lr=1e-5

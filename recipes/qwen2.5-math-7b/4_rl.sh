@@ -44,6 +44,11 @@ if [[ $KIND != - ]]; then
             ;;
         pool)
             trainer_nodes=$((NODES - REWARD_NODES))
+            if ((trainer_nodes < 1)); then
+                echo "SERVING=pool: REWARD_NODES=$REWARD_NODES of NODES=$NODES leaves no node for training;" \
+                    "set NODES to $((REWARD_NODES + 1)) or more, or SERVING=colocate" >&2
+                exit 2
+            fi
             serving+=(
                 reward.reward_model.nnodes="$REWARD_NODES"
                 reward.reward_model.n_gpus_per_node="$GPUS"

@@ -12,4 +12,4 @@ ARM=${ARM:-process_aware}                                                 # [D] 
 SEED=${SEED:-1}                                                           # [D] three an arm or more
 NODES=${NODES:-1}                                                         # [D] all of them, a verifier's included
 GPUS=${GPUS:-8}                                                           # [P, C] GPUs of a node
-FLASH_ATTN=${FLASH_ATTN:-0}                                               # [D] 1 with flash-attn, not in the extra gpu
+FLASH_ATTN=${FLASH_ATTN:-0}                                               # [D] 1 with flash-attn: README, Run it

@@ -9,6 +9,8 @@
 # A stage on all nodes of a Slurm job; OUT has to lie on a file system that they share.
 #     sbatch --nodes=3 recipes/qwen2.5-math-7b/slurm.sh recipes/qwen2.5-math-7b/4_rl.sh [OVERRIDES]
 # Stages 2 and 3, which torchrun starts, run on every node; the others on the first, beside a Ray cluster of all nodes.
+# A job that runs out of its time is submitted again as it was: stages 1 and 5 go on from their journals, the trainings
+# from their last checkpoint. Two nodes are estimated to take 53 hours for the verifications of stage 1 alone.
 set -euo pipefail
 
 PORT=${PORT:-6379}                         # [D] of Ray or of the rendezvous, on the first node

@@ -9,16 +9,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import typer
 from omegaconf import DictConfig, OmegaConf
 from typer.main import get_command
 
+from recipes import problems
 from verl_spark import configs
 from verl_spark.cli.main import app
 from verl_spark.data.config import DataConfig
 from verl_spark.evaluation.config import EvalConfig
+from verl_spark.evaluation.policy.config import MathConfig
 from verl_spark.launch import advice, check, engage
 from verl_spark.prm import launch as sft
 from verl_spark.prm.settings import SftSettings
+from verl_spark.runs.config import RunConfig
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 FULL, ONE_GPU = RECIPES / "qwen2.5-math-7b", RECIPES / "one-gpu"
@@ -87,24 +91,34 @@ def sft_config(command: Command) -> DictConfig:
     return config
 
 
-def loaded(command: Command) -> Any:
-    """The config of a `verl-spark data` or `verl-spark eval processbench` command."""
-    words = command.words
-    file = Path(words[words.index("--config") + 1]) if "--config" in words else None
-    return (DataConfig if words[1] == "data" else EvalConfig).load(file, command.overrides)
+def loaded(model: type[RunConfig]) -> Callable[[Command], RunConfig]:
+    """Gives the config of a command that reads one of this class, its options parsed by the command itself."""
+
+    def load(command: Command) -> RunConfig:
+        found: Any = get_command(app)
+        words = list(command.words[1:])
+        while hasattr(found, "commands"):
+            found = found.commands[words.pop(0)]
+        given = found.make_context(found.name, words).params
+        return model.load(given["config"], given["keys"] or ())
+
+    return load
 
 
-def exists(*names: str) -> bool:
-    """Whether `verl-spark` has a command of these names."""
-    group: Any = get_command(app)
-    for name in names:
-        group = getattr(group, "commands", {}).get(name)
-    return group is not None
+PROBLEMS = typer.Typer()
+PROBLEMS.command()(problems.main)
+
+
+def parsed(command: Command) -> Mapping[str, Any]:
+    """The arguments of a command of recipes/problems.py, parsed by the command itself."""
+    return get_command(PROBLEMS).make_context("problems.py", list(command.words[2:])).params
 
 
 CHECKS: Mapping[tuple[str, ...], Callable[[Command], Any]] = {
-    ("verl-spark", "data"): loaded,
-    ("verl-spark", "eval", "processbench"): loaded,
+    **{("python", f"{recipe}/../problems.py"): parsed for recipe in (FULL, ONE_GPU)},
+    ("verl-spark", "data"): loaded(DataConfig),
+    ("verl-spark", "eval", "processbench"): loaded(EvalConfig),
+    ("verl-spark", "eval", "math"): loaded(MathConfig),
     ("verl-spark", "train"): sft_config,
     ("torchrun",): sft_config,
     ("python", "-m", "verl.trainer.main_ppo"): validated,

@@ -4,23 +4,29 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from importlib.metadata import requires
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import typer
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from typer.testing import CliRunner
 
 from recipes import problems
 from tests.prm import made
-from tests.recipes.scripts import FULL, ONE_GPU, RECIPES, Command, arms, checked, dry, exists, sft_config
+from tests.recipes.scripts import FULL, ONE_GPU, PROBLEMS, RECIPES, Command, arms, checked, dry, sft_config
 from verl_spark.cli.main import app
 from verl_spark.data.builders import Solved, write_format_sft
 from verl_spark.data.methods import METHODS
 from verl_spark.evaluation.leakage import Benchmark, find_leakage
+from verl_spark.planning.memory import Shape, serving
 from verl_spark.prm.check import check as check_sft
 from verl_spark.runs.problems import ProblemSettings, read_problems
 from verl_spark.settings import SettingsError
@@ -35,11 +41,37 @@ NAMES = [
 ]
 WITH_VERIFIER = [arm for arm in arms(FULL) if arm[1] != "-"]
 ROOT = RECIPES.parent
+(USAGE_ERROR,) = typer.BadParameter.__bases__  # click's own, or that of the click inside newer versions of typer
 
 
 def rl(folder: Path, **variables: str):
     (command,) = dry(folder / "4_rl.sh", **variables)
     return checked(command)
+
+
+@pytest.fixture(scope="module")
+def outs(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
+    """OUT of each recipe after 0_problems.sh: every command of it has run, with a small file in place of the hub."""
+    rows = [
+        {
+            **{"prompt": [{"role": "user", "content": text}], "reward_model": {"ground_truth": f'["{n + 1}"]'}},
+            **{"task": "Math", "conversations": [{"from": "human", "value": text}]},
+            **{"problem": text, "question": text, "answer": f"#### {n + 1}"},
+        }
+        for n in range(8)
+        for text in (f"What is {n} + 1?",)
+    ]
+    source = tmp_path_factory.mktemp("source") / "rows.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sizes = {"STAGE1_PROBLEMS": "3", "RL_PROBLEMS": "4", "PROBE_PROBLEMS": "1", "TEST_PROBLEMS": "2"}
+    made = {}
+    for folder in (FULL, ONE_GPU):
+        made[folder] = tmp_path_factory.mktemp(folder.name)
+        script = folder / "0_problems.sh"
+        for command in dry(script, "--source", str(source), OUT=str(made[folder]), REFERENCES="1", **sizes):
+            result = CliRunner().invoke(PROBLEMS, list(command.words[2:]))
+            assert result.exit_code == 0, result.output
+    return made
 
 
 class TestRl:
@@ -55,15 +87,17 @@ class TestRl:
 
     def test_arms_of_data_differ_in_the_reward_model_and_in_nothing_else(self) -> None:
         lines = [arm for arm in arms(FULL) if arm[0].startswith("data_")]
-        (usual,) = dry(FULL / "4_rl.sh", ARM="process_aware")
+        usual = {"prmcot": "process_aware", "prm": "prm"}
         for name, kind, method, *_ in lines:
             (command,) = dry(FULL / "4_rl.sh", ARM=name)
             words = [
-                word.replace(f"{kind}-{method}-1", "prmcot-step-1").replace(name, "process_aware")
+                word.replace(f"{kind}-{method}-1", f"{kind}-step-1").replace(f"{name}-1", f"{usual[kind]}-1")
                 for word in command.words
             ]
-            assert tuple(words) == usual.words
-        assert len({line[2] for line in lines} | {"step"}) == len(METHODS)
+            assert tuple(words) == dry(FULL / "4_rl.sh", ARM=usual[kind])[0].words
+        assert sorted(line[1:3] for line in lines) == sorted(
+            (kind, method) for kind in usual for method in METHODS if method != "step"
+        )
 
     def test_arms_differ_in_the_reward_and_in_nothing_else(self) -> None:
         (first,) = dry(FULL / "4_rl.sh", ARM="process_aware")
@@ -93,6 +127,13 @@ class TestRl:
             rl(FULL, SERVING="external")
         with pytest.raises(SettingsError, match="serving"):
             rl(FULL, SERVING="elsewhere")
+
+    @pytest.mark.parametrize("variables", [{}, {"NODES": "2", "REWARD_NODES": "2"}], ids=["by default", "all serve"])
+    def test_a_pool_that_leaves_no_node_for_training_is_refused(self, variables: dict[str, str]) -> None:
+        environment = {**os.environ, "DRY_RUN": "1", "SERVING": "pool", **variables}
+        run = subprocess.run(["bash", FULL / "4_rl.sh"], env=environment, capture_output=True, text=True)
+        assert (run.returncode, run.stdout) == (2, "")
+        assert f"set NODES to {1 + int(variables.get('REWARD_NODES', '1'))} or more" in run.stderr
 
     def test_what_the_paper_says_is_what_is_set(self) -> None:
         config = rl(FULL)
@@ -143,10 +184,22 @@ class TestRl:
 
 
 class TestOtherStages:
-    def test_problems(self, tmp_path: Path) -> None:
-        for folder in (FULL, ONE_GPU):
-            commands = dry(folder / "0_problems.sh", OUT=str(tmp_path), REFERENCES="1")
-            assert {command.words[2] for command in commands} <= problems.DATA_SETS.keys()
+    @pytest.mark.parametrize("folder", [FULL, ONE_GPU])
+    def test_problems_are_the_files_that_the_other_stages_name(self, folder: Path, outs: dict[Path, Path]) -> None:
+        out = outs[folder]
+        commands = [command for script in ("1_data.sh", "4_rl.sh") for command in dry(folder / script, OUT=str(out))]
+        commands += dry(folder / "4_rl.sh", OUT=str(out), ARM="rlvr")
+        named = {name for one in commands for name in re.findall(r"/problems/([\w.]+)", shlex.join(one.words))}
+        assert named == {path.name for path in (out / "problems").iterdir()}
+
+    @pytest.mark.parametrize("folder", [FULL, ONE_GPU])
+    def test_problems_without_references_and_of_the_usual_size(self, folder: Path) -> None:
+        asked = [checked(command) for command in dry(folder / "0_problems.sh")]
+        assert {one["name"] for one in asked} <= problems.DATA_SETS.keys()
+        stage1, training = asked[0], asked[1]
+        assert (training["skip"], training["references"]) == (stage1["count"], False)
+        if folder is FULL:
+            assert (stage1["count"], training["count"], stage1["references"]) == (8000, 17000, False)
 
     @pytest.mark.parametrize(
         ("folder", "variables"),
@@ -157,18 +210,19 @@ class TestOtherStages:
         ],
         ids=["one node", "several nodes, all methods", "one GPU"],
     )
-    def test_data(self, folder: Path, variables: dict[str, str], tmp_path: Path) -> None:
+    def test_data(self, folder: Path, variables: dict[str, str], outs: dict[Path, Path], tmp_path: Path) -> None:
+        shutil.copytree(outs[folder] / "problems", tmp_path / "problems")
         commands = dry(folder / "1_data.sh", OUT=str(tmp_path), **variables)
         configs = [checked(command) for command in commands]
-        (tmp_path / "problems").mkdir()
-        for name in ("stage1", "format"):
-            (tmp_path / "problems" / f"{name}.jsonl").write_text('{"id": 1, "problem": "1 + 1?", "answer": "2"}\n')
         for command, config in zip(commands, configs, strict=True):
-            assert exists(*command.words[1:3])
-            if "--dry-run" in command.words:
+            if "--dry-run" in command.words or "leakage" in command.words:  # they ask no model
                 result = CliRunner().invoke(app, list(command.words[1:]))
                 assert result.exit_code == 0, result.output
-                assert f" {config.generator.n * config.verifier.n}" in result.output
+            if "--dry-run" in command.words:
+                lines = len(Path(config.problems.path).read_text().splitlines())
+                assert f" {lines * config.generator.n * config.verifier.n}" in result.output
+            if "leakage" in command.words:
+                assert len(json.loads((config.output / "leakage.json").read_text())) == 3
         nodes = int(variables.get("NODES", "1"))
         if folder is FULL:
             gpus = {
@@ -188,14 +242,16 @@ class TestOtherStages:
             (16, 0.8, 0.95, 8192),
         ]
 
-    @pytest.mark.parametrize("arm", [arm[0] for arm in WITH_VERIFIER if arm[2] == "step"])
-    def test_reward_models(self, arm: str) -> None:
+    @pytest.mark.parametrize(("arm", "kind", "method"), [arm[:3] for arm in WITH_VERIFIER])
+    def test_reward_models(self, arm: str, kind: str, method: str) -> None:
         (command,) = dry(FULL / "2_prm.sh", ARM=arm)
-        kind = command.words[2]
         config = checked(command)
-        assert config.spark.data.endswith("/step")
-        assert kind == config.spark.kind.replace("_", "")
-        assert rl(FULL, ARM=arm).reward.spark.verifier.kind == config.spark.kind
+        assert config.spark.data.endswith(f"/{method}")
+        assert command.words[2] == kind == config.spark.kind.replace("_", "")
+        if method == "step":  # the other arms of data ask as that does
+            trained = rl(FULL, ARM=arm).reward
+            assert trained.spark.verifier.kind == config.spark.kind
+            assert trained.reward_model.rollout.max_model_len == config.data.max_length
 
     @pytest.mark.parametrize("folder", [FULL, ONE_GPU])
     def test_a_reward_model_passes_the_checks_that_read_model_and_data(self, folder: Path, tmp_path: Path) -> None:
@@ -253,16 +309,15 @@ class TestOtherStages:
         seen = [command for arm in arms(folder) for command in dry(folder / "5_eval.sh", ARM=arm[0])]
         judged = [command for command in seen if command.words[2] == "processbench"]
         assert len(judged) == sum(arm[1] != "-" for arm in arms(folder))
+        solved = {checked(command).output.name for command in seen if command.words[2] == "math"}
+        assert solved == {f"{arm[0]}-1" for arm in arms(folder)}
         for command in judged:
             checked(command)
 
-    @pytest.mark.skipif(not exists("eval", "math"), reason="`verl-spark eval math` is not there yet")
-    @pytest.mark.parametrize("folder", [FULL, ONE_GPU])
-    def test_the_policys_evaluation(self, folder: Path) -> None:
-        from verl_spark.evaluation.policy.config import MathConfig
-
-        (command,) = (command for command in dry(folder / "5_eval.sh") if command.words[2] == "math")
-        assert MathConfig.load(None, command.overrides).output.name == "process_aware-1"
+    @pytest.mark.parametrize("part", ["verifier", "policy"])
+    def test_evaluations_of_local_files(self, part: str) -> None:
+        (command,) = dry(FULL / "5_eval.sh", "data.path=files", PARTS=part)
+        assert checked(command).data.path == "files"
 
 
 class TestSlurm:
@@ -353,6 +408,9 @@ class TestNames:
     @pytest.mark.parametrize(
         ("stage", "typo"),
         [
+            ("0_problems.sh", "--cuont=5"),
+            ("0_problems.sh", "--skip=-1"),
+            ("1_data.sh", "--text-filed=x"),
             ("1_data.sh", "verifier.tmperature=0.1"),
             ("1_data.sh", "generator.engine.vlm={}"),
             ("2_prm.sh", "spark.dta=x"),
@@ -362,28 +420,53 @@ class TestNames:
             ("4_rl.sh", "actor_rollout_ref.rollout.m=16"),
             ("4_rl.sh", "+reward.spark.desing=orm"),
             ("5_eval.sh", "verifier.knd=orm"),
+            ("5_eval.sh", "policy.prmpt=tags"),
         ],
     )
     def test_a_typo_is_an_error(self, stage: str, typo: str) -> None:
-        command = dry(FULL / stage, typo)[0]
-        with pytest.raises(SettingsError):
-            checked(command)
+        for command in dry(FULL / stage, typo):
+            with pytest.raises((SettingsError, USAGE_ERROR)):
+                checked(command)
 
     def test_a_command_that_nobody_checks_is_an_error(self) -> None:
         with pytest.raises(KeyError):
             checked(Command(("verl-spark", "eval", "nothing")))
 
-    def test_vllm_knows_the_engines_arguments(self) -> None:
-        from dataclasses import fields
+    @pytest.mark.parametrize("version", ["pinned", "installed"])
+    @pytest.mark.parametrize("folder", [FULL, ONE_GPU])
+    def test_vllm_knows_the_engines_arguments(self, folder: Path, version: str) -> None:
+        """That which verl pins for GPUs, and that which is here."""
+        known = {"pinned": pinned_arguments, "installed": installed_arguments}[version]()
+        named = {*engine_arguments(folder)}
+        assert "max_model_len" in named
+        assert named - known == set()
 
-        from vllm.engine.arg_utils import AsyncEngineArgs
 
-        known = {field.name for field in fields(AsyncEngineArgs)}
-        for folder in (FULL, ONE_GPU):
-            for command in [*dry(folder / "1_data.sh"), dry(folder / "5_eval.sh")[0]]:
-                config = checked(command)
-                roles = [getattr(config, role) for role in ("generator", "verifier") if hasattr(config, role)]
-                assert {key for role in roles for key in role.engine.vllm} <= known
+def installed_arguments() -> set[str]:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    return {field.name for field in fields(AsyncEngineArgs)}
+
+
+def pinned_arguments() -> set[str]:
+    """Of the vLLM that verl's extra pins, and with it ours for GPUs."""
+    (pin,) = (line for line in requires("verl") or () if line.startswith("vllm=="))
+    file = Path(__file__).with_name(f"vllm_{pin.split(';')[0].removeprefix('vllm==').strip()}_arguments.txt")
+    return {line for line in file.read_text().splitlines() if not line.startswith("#")}
+
+
+def engine_arguments(folder: Path) -> Iterator[str]:
+    """Names that a recipe hands to vLLM: in Stage I, in the evaluations, and through verl in RL."""
+    stage1 = (command for command in dry(folder / "1_data.sh") if command.words[2] == "run")
+    for command in [*stage1, *dry(folder / "5_eval.sh")]:
+        config = checked(command)
+        for role in ("generator", "verifier", "policy"):
+            if hasattr(config, role):
+                yield from getattr(config, role).engine.vllm
+    config = rl(folder)
+    for rollout in (config.actor_rollout_ref.rollout, config.reward.reward_model.rollout):
+        given: DictConfig = rollout.engine_kwargs.get("vllm") or OmegaConf.create()
+        yield from map(str, given)
 
 
 class TestProblems:
@@ -400,11 +483,7 @@ class TestProblems:
         return path
 
     def run(self, *arguments: object) -> str:
-        import typer
-
-        command = typer.Typer()
-        command.command()(problems.main)
-        result = CliRunner().invoke(command, [*map(str, arguments)])
+        result = CliRunner().invoke(PROBLEMS, [*map(str, arguments)])
         assert result.exit_code == 0, result.output
         return result.output
 
@@ -484,3 +563,24 @@ def test_the_kinds_of_the_tables_are_those_there_are() -> None:
     names = {kind.value.replace("_", "") for kind in Kind}
     assert {arm[1] for folder in (FULL, ONE_GPU) for arm in arms(folder)} <= {*names, "-"}
     assert OmegaConf.load(FULL / "stage1.yaml").methods == ["step"]
+
+
+SHAPES = {
+    "7.6": Shape("Qwen2.5-Math-7B", 7_620_000_000, 28, 4, 128),
+    "14.8": Shape("Qwen2.5-14B", 14_770_000_000, 48, 8, 128),
+    "32.8": Shape("Qwen3-32B", 32_760_000_000, 64, 8, 128),
+    "70.6": Shape("Llama-3.1-70B", 70_600_000_000, 80, 8, 128),
+}
+
+
+class TestEstimates:
+    """The README's memory is that of the planner, for models of these sizes (as their cards give them)."""
+
+    ROW = re.compile(r"^\| .+, ([\d.]+) B, (\d) GPUs?(?: at ([\d.]+))? \|.*\| ([\d,]+) \|$", re.MULTILINE)
+
+    def test_tokens_in_the_cache(self) -> None:
+        rows = self.ROW.findall((FULL / "README.md").read_text())
+        assert len(rows) == 7
+        for size, gpus, share, tokens in rows:
+            found = serving(SHAPES[size], int(gpus), 80, float(share or 0.9))
+            assert found.tokens == pytest.approx(int(tokens.replace(",", "")), rel=0.01)
