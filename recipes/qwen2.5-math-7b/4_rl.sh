@@ -44,9 +44,9 @@ if [[ $KIND != - ]]; then
             ;;
         pool)
             trainer_nodes=$((NODES - REWARD_NODES))
-            if ((trainer_nodes < 1)); then
-                echo "SERVING=pool: REWARD_NODES=$REWARD_NODES of NODES=$NODES leaves no node for training;" \
-                    "set NODES to $((REWARD_NODES + 1)) or more, or SERVING=colocate" >&2
+            if ((REWARD_NODES < 1 || trainer_nodes < 1)); then
+                echo "SERVING=pool: REWARD_NODES=$REWARD_NODES of NODES=$NODES serve the verifier, the others train;" \
+                    "each needs one or more: raise NODES or change REWARD_NODES, or set SERVING=colocate" >&2
                 exit 2
             fi
             serving+=(

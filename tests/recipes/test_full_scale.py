@@ -54,9 +54,13 @@ def outs(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
     """OUT of each recipe after 0_problems.sh: every command of it has run, with a small file in place of the hub."""
     rows = [
         {
-            **{"prompt": [{"role": "user", "content": text}], "reward_model": {"ground_truth": f'["{n + 1}"]'}},
-            **{"task": "Math", "conversations": [{"from": "human", "value": text}]},
-            **{"problem": text, "question": text, "answer": f"#### {n + 1}"},
+            "prompt": [{"role": "user", "content": text}],
+            "reward_model": {"ground_truth": f'["{n + 1}"]'},
+            "task": "Math",
+            "conversations": [{"from": "human", "value": text}],
+            "problem": text,
+            "question": text,
+            "answer": f"#### {n + 1}",
         }
         for n in range(8)
         for text in (f"What is {n} + 1?",)
@@ -128,12 +132,14 @@ class TestRl:
         with pytest.raises(SettingsError, match="serving"):
             rl(FULL, SERVING="elsewhere")
 
-    @pytest.mark.parametrize("variables", [{}, {"NODES": "2", "REWARD_NODES": "2"}], ids=["by default", "all serve"])
-    def test_a_pool_that_leaves_no_node_for_training_is_refused(self, variables: dict[str, str]) -> None:
-        environment = {**os.environ, "DRY_RUN": "1", "SERVING": "pool", **variables}
-        run = subprocess.run(["bash", FULL / "4_rl.sh"], env=environment, capture_output=True, text=True)
+    @pytest.mark.parametrize(("nodes", "serve"), [("1", "1"), ("2", "2"), ("3", "0")])
+    def test_a_pool_that_leaves_no_node_for_verifier_or_training_is_refused(self, nodes: str, serve: str) -> None:
+        variables = {"DRY_RUN": "1", "SERVING": "pool", "NODES": nodes, "REWARD_NODES": serve}
+        run = subprocess.run(
+            ["bash", FULL / "4_rl.sh"], env={**os.environ, **variables}, capture_output=True, text=True
+        )
         assert (run.returncode, run.stdout) == (2, "")
-        assert f"set NODES to {1 + int(variables.get('REWARD_NODES', '1'))} or more" in run.stderr
+        assert f"REWARD_NODES={serve} of NODES={nodes}" in run.stderr
 
     def test_what_the_paper_says_is_what_is_set(self) -> None:
         config = rl(FULL)
@@ -424,7 +430,9 @@ class TestNames:
         ],
     )
     def test_a_typo_is_an_error(self, stage: str, typo: str) -> None:
-        for command in dry(FULL / stage, typo):
+        commands = dry(FULL / stage, typo)
+        assert commands
+        for command in commands:
             with pytest.raises((SettingsError, USAGE_ERROR)):
                 checked(command)
 
