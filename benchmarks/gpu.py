@@ -1,12 +1,15 @@
 """The three stages on a GPU, measured through the public commands, each in a process of its own.
 
-    python -m benchmarks.gpu --model DIR [--processbench DIR] [--parts sft,processbench] [--folder DIR]
-    python -m benchmarks.gpu --demo DIR --parts stage1,rl,rl_external,rl_selective,reward [--folder DIR]
+    python -m benchmarks.gpu --model DIR --demo DIR [--processbench DIR] [--parts stage1,prm,rl] [--folder DIR]
     python -m benchmarks.gpu --report [--folder DIR]
 
-`--model` is a small instruct model with a chat template; Stage II and its measurements take it. `--demo` is the cache
-of `make demo`, with its tiny models; Stage I and RL take them, and the demonstration's recipe and measure. One GPU is
-enough for all parts but `rl_pool`, which takes two and is left out where there is one unless it is named. Each part
+`--model` is a small instruct model with a chat template; `sft` and its measurements take it. `--demo` is the cache of
+`make demo`, with its tiny models; Stage I, Stage II (`prm`) and RL take them, and the demonstration's recipe and
+measure. That takes two environments: `make demo` makes the cache in one with the extra `cpu`, on any machine, and this
+runs in one with the extra `gpu`, which excludes the other; the cache is a folder that can be copied. RL and `reward`
+take the PRM-CoT that the part `prm` made in this folder; without one, that of the cache.
+
+A part that lacks a folder, or a GPU (`rl_pool` takes two), is left out, and that is said, unless it is named. Each part
 writes its result into the folder as soon as it is done, and one that fails leaves the others to run. At the end, or
 with `--report`, `report.md` and `report.json` say what came of all parts there are."""
 
@@ -17,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
@@ -32,15 +35,16 @@ from benchmarks.gpu_report import spread, write_report
 from examples import demo
 from examples.stage1 import write_config, write_truth
 from examples.stage1_models import Stage1Models
-from examples.stage2 import LONGEST, LONGEST_REPLY
+from examples.stage2 import HELD_OUT, LONGEST, LONGEST_REPLY, Training
 from examples.verl_run import Run, run_child, run_command
 from examples.vllm_server import vllm_server
 from verl_spark.evaluation.statistics import estimate
 from verl_spark.versions import versions
 
 ROOT = Path(__file__).parents[1]
-BATCH, STEPS, ROWS = 128, 150, 6900
-"""Rows in a training step, training steps, and rows in all."""
+SFT = Training(updates=150, batch=128, learning_rate=3e-4)
+ROWS = 6900
+"""What `sft` trains on."""
 WARM_UP = 10
 """Training steps before those that are timed."""
 ITEMS_PER_SUBSET = 200
@@ -97,13 +101,19 @@ class Bench:
     demo: Path | None = None
     commands: list[str] = field(default_factory=list)
 
+    def exported(self, part: str) -> Path:
+        """Where a part that trains a PRM-CoT exports it."""
+        return self.folder / part / "run" / "export"
+
     @property
-    def prm(self) -> Path:
-        """The PRM-CoT that the part `sft` exports. Raises `FileNotFoundError` when it is not there."""
-        export = self.folder / "sft" / "run" / "export"
-        if not export.is_dir():
-            raise FileNotFoundError(f"{export}: the part sft has made no model yet; run it first")
-        return export
+    def taught(self) -> Path:
+        """The PRM-CoT of the part `sft`. Raises `FileNotFoundError` when it is not there."""
+        return _made(self.exported("sft"), "sft", "model")
+
+    @property
+    def picked(self) -> Path:
+        """The SFT files of the part `stage1`. Raises `FileNotFoundError` when they are not there."""
+        return _made(self.folder / "stage1" / "data" / "sft" / demo.METHOD, "stage1", "data")
 
     @property
     def instruct(self) -> Path:
@@ -114,9 +124,18 @@ class Bench:
 
     @property
     def tiny(self) -> tuple[Path, Path]:
-        """Policy and PRM-CoT of the demonstration. Raises `FileNotFoundError` unless the cache has one of each."""
+        """Policy and PRM-CoT of the demonstration: the one that the part `prm` made, else the cache's.
+
+        Raises `FileNotFoundError` unless the cache has one of each that is taken from it."""
+        if (own := self.exported("prm")).is_dir():
+            return self._tiny("policy-*")[0], own
         policy, prm = self._tiny("policy-*", "prm-cot-*/training/export")
         return policy, prm
+
+    @property
+    def base(self) -> Path:
+        """The base model of the demonstration. Raises `FileNotFoundError` unless the cache has one."""
+        return self._tiny("base-*")[0]
 
     @property
     def stage1_models(self) -> Stage1Models:
@@ -159,45 +178,52 @@ def sft(bench: Bench) -> dict[str, Any]:
     data = bench.folder / "sft" / "data" / "true"
     if not data.is_dir():
         gpu_task.write_sft_files(data, ROWS)
-    events = bench.folder / "sft" / "events"
+    return _trained(bench, "sft", bench.instruct, data, SFT, "data.max_length=2048")
+
+
+def _trained(bench: Bench, name: str, model: Path, data: Path, how: Training, *more: str) -> dict[str, Any]:
+    """Trains a PRM-CoT with verl's SFT trainer: throughput, memory, loss."""
+    folder = bench.folder / name
     run = bench.trainer(
-        "sft",
+        name,
         [*_ours(), "train", "prmcot"],
         [
-            f"model.path={bench.instruct}",
+            f"model.path={model}",
             f"spark.data={data}",
-            "data.max_length=2048",
             "data.max_token_len_per_gpu=16384",
-            f"data.train_batch_size={BATCH}",
-            "optim.lr=3e-4",
+            f"data.train_batch_size={how.batch}",
+            f"optim.lr={how.learning_rate}",
             "model.enable_gradient_checkpointing=False",
             *_attention("model"),
-            f"trainer.total_training_steps={STEPS}",
-            f"trainer.total_epochs={STEPS}",
+            f"trainer.total_training_steps={how.updates}",
+            f"trainer.total_epochs={how.updates}",
             "trainer.save_freq=-1",
             "trainer.test_freq=-1",
-            f"trainer.default_local_dir={bench.folder / 'sft' / 'run'}",
+            f"trainer.default_local_dir={folder / 'run'}",
+            *more,
         ],
         timeout_s=420,
         loggers=("console", "file", "tensorboard"),  # the last keeps the time of each step
-        env={"TENSORBOARD_DIR": str(events)},
+        env={"TENSORBOARD_DIR": str(folder / "events")},
     )
     steps = [row for row in run.metrics if "train/loss" in row]
-    return {**sft_figures(steps, _times(events)), "val/loss": run.metrics[-1].get("val/loss"), "seconds": run.seconds}
+    figures = sft_figures(steps, _times(folder / "events"), how.batch)
+    validated = {key: value for key, value in run.metrics[-1].items() if key == "val/loss"}
+    return {**figures, **validated, "seconds": run.seconds}
 
 
-def sft_figures(steps: Sequence[dict[str, Any]], times: Sequence[float]) -> dict[str, Any]:
-    """Figures of a training: of the metrics of its steps, and of the time at which each ended."""
+def sft_figures(steps: Sequence[dict[str, Any]], times: Sequence[float], batch: int) -> dict[str, Any]:
+    """Figures of a training: of the metrics of its steps, of the time at which each ended, and of its rows a step."""
     seconds = [end - start for start, end in zip(times[WARM_UP - 1 :], times[WARM_UP:], strict=False)]
     tokens = [step["train/global_tokens"] for step in steps[WARM_UP:]]
     losses = [step["train/loss"] for step in steps]
     return {
         "steps": len(steps),
-        "rows a step": BATCH,
+        "rows a step": batch,
         "tokens a step": spread(tokens),
         "seconds a step": spread(seconds),
         "tokens/s": sum(tokens) / sum(seconds),
-        "samples/s": BATCH * len(seconds) / sum(seconds),
+        "samples/s": batch * len(seconds) / sum(seconds),
         "tokens/s of a step": spread([count / second for count, second in zip(tokens, seconds, strict=True)]),
         "mfu": spread([step["train/mfu"] for step in steps[WARM_UP:] if "train/mfu" in step]),
         "peak GPU memory allocated, GiB": max(step["perf/max_memory_allocated_gb"] for step in steps),
@@ -209,9 +235,12 @@ def sft_figures(steps: Sequence[dict[str, Any]], times: Sequence[float]) -> dict
 
 def held_out(bench: Bench) -> dict[str, Any]:
     """The PRM-CoT on held-out solutions whose first wrong step is known, with vLLM in the process."""
-    folder = bench.folder / "held_out"
-    command = [sys.executable, "-m", "benchmarks.gpu_task", str(bench.prm), str(folder)]
-    bench.child("held_out", command, 240)
+    return _measured(bench, "held_out", bench.taught)
+
+
+def _measured(bench: Bench, name: str, model: Path, *options: str) -> dict[str, Any]:
+    folder = bench.folder / name
+    bench.child(name, [sys.executable, "-m", "benchmarks.gpu_task", str(model), str(folder), *options], 240)
     found: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return found
 
@@ -222,7 +251,7 @@ def processbench(bench: Bench) -> dict[str, Any]:
         raise FileNotFoundError("no ProcessBench: name its folder with --processbench")
     return {
         name: _processbench(bench, f"processbench_{name}", kind, model)
-        for name, kind, model in (("base", "instruct", bench.instruct), ("trained", "prm_cot", bench.prm))
+        for name, kind, model in (("base", "instruct", bench.instruct), ("trained", "prm_cot", bench.taught))
     }
 
 
@@ -263,6 +292,24 @@ def stage1(bench: Bench) -> dict[str, Any]:
         "kept": {name: method["kept"] for name, method in cost["methods"].items()},
         "accuracy": {f"{one['method']}, {one['label']}, {one['truth']}": one["accuracy"] for one in found},
     }
+
+
+def prm(bench: Bench) -> dict[str, Any]:
+    """The demonstration's Stage II: a PRM-CoT of what the part `stage1` picked, as `train_prm` trains it on a CPU, and
+    its measure on the same held-out solutions."""
+    # Of an earlier start: its replies would count for this model, and RL would take its model if this one fails.
+    shutil.rmtree(bench.folder / "prm", ignore_errors=True)
+    more = (
+        f"data.max_length={LONGEST}",
+        "data.val_files=null",
+        "optim.betas=[0.9,0.98]",
+        "optim.lr_warmup_steps=20",
+        "optim.lr_scheduler_type=cosine",
+        "trainer.seed=0",
+    )
+    training = _trained(bench, "prm", bench.base, bench.picked, Training(), *more)
+    options = (f"--items={HELD_OUT}", f"--context={LONGEST}", f"--reply-tokens={LONGEST_REPLY}")
+    return {"training": training, "held out": _measured(bench, "prm/held_out", bench.exported("prm"), *options)}
 
 
 def rl(bench: Bench) -> dict[str, Any]:
@@ -350,11 +397,33 @@ def _rl(bench: Bench, name: str, serving: Sequence[str], steps: int) -> dict[str
     }
 
 
-_ALL = (doctor, sft, held_out, processbench, stage1, rl, rl_pool, rl_external, rl_selective, reward)
-PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {part.__name__: part for part in _ALL}
+@dataclass(frozen=True)
+class Part:
+    """A measurement, and what it takes."""
+
+    measure: Callable[[Bench], dict[str, Any]]
+    options: tuple[str, ...] = ()
+    """That name the folders it needs."""
+    gpus: int = 1
+
+
+PARTS = {
+    part.measure.__name__: part
+    for part in (
+        Part(doctor),
+        Part(sft, ("--model",)),
+        Part(held_out, ("--model",)),
+        Part(processbench, ("--model", "--processbench")),
+        Part(stage1, ("--demo",)),
+        Part(prm, ("--demo",)),
+        Part(rl, ("--demo",)),
+        Part(rl_pool, ("--demo",), gpus=2),
+        Part(rl_external, ("--demo",)),
+        Part(rl_selective, ("--demo",)),
+        Part(reward, ("--demo",)),
+    )
+}
 """In the order in which they run."""
-GPUS = {rl_pool.__name__: 2}
-"""That a part takes, where one is not enough."""
 
 
 def run_part(name: str, bench: Bench) -> bool:
@@ -366,7 +435,7 @@ def run_part(name: str, bench: Bench) -> bool:
     start = time.monotonic()
     result: dict[str, Any] = {"part": name, "error": None, "figures": None}
     try:
-        result["figures"] = PARTS[name](bench)
+        result["figures"] = PARTS[name].measure(bench)
     except Exception as error:  # the other parts are to run all the same
         result["error"] = f"{type(error).__name__}: {error}"
     result |= {"wall_seconds": time.monotonic() - start, "commands": list(bench.commands), "machine": machine()}
@@ -394,7 +463,9 @@ def gpus() -> int:
 
 def main(
     model: Annotated[Path | None, typer.Option(help="Folder of a small instruct model.", file_okay=False)] = None,
-    parts: Annotated[str | None, typer.Option(help="Which parts, by commas; else all that have GPUs enough.")] = None,
+    parts: Annotated[
+        str | None, typer.Option(help="Which parts, by commas; else all that have what they take.")
+    ] = None,
     folder: Annotated[Path, typer.Option(help="Logs, results and report go here.")] = Path("outputs/gpu"),
     data: Annotated[Path | None, typer.Option("--processbench", help="Folder of ProcessBench's files.")] = None,
     tiny: Annotated[Path | None, typer.Option("--demo", help="Cache of `make demo`.", file_okay=False)] = None,
@@ -410,16 +481,34 @@ def main(
     done = True
     if not report:
         count = gpus()
-        names = names or [name for name in PARTS if GPUS.get(name, 1) <= count]
         if model and not (model / "config.json").is_file():
             raise SystemExit(f"--model={model}: no folder of a model; name one with a config.json and a chat template")
         model, data, tiny = (path and path.resolve() for path in (model, data, tiny))
+        lacking = _lacking({"--model": model, "--processbench": data, "--demo": tiny}, count)
+        if not names and lacking:
+            print(f"left out: {', '.join(f'{name} (takes {what})' for name, what in lacking.items())}", flush=True)
+        names = names or [name for name in PARTS if name not in lacking]
         bench = Bench(folder, model, data, tiny)
         for name in sorted(names, key=list(PARTS).index):
             done &= run_part(name, bench)
             print(f"{name}: {folder / f'part_{name}.json'}", flush=True)
     print(write_report(folder, list(PARTS)))
     raise typer.Exit(0 if done else 1)
+
+
+def _lacking(given: Mapping[str, Path | None], count: int) -> dict[str, str]:
+    """What parts take that is not there: folders that were not named, or more GPUs than there are."""
+    wanted = {
+        name: [*(one for one in part.options if given[one] is None), *([f"{part.gpus} GPUs"] * (part.gpus > count))]
+        for name, part in PARTS.items()
+    }
+    return {name: " and ".join(each) for name, each in wanted.items() if each}
+
+
+def _made(folder: Path, part: str, what: str) -> Path:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: the part {part} has made no {what} yet; run it first")
+    return folder
 
 
 def _checked(code: int, log: Path) -> str:

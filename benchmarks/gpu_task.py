@@ -1,7 +1,7 @@
 """The task of the GPU runs, the demonstration's arithmetic at any size: SFT files as Stage I writes them,
 solutions to judge, and the measure on held-out ones.
 
-    python -m benchmarks.gpu_task MODEL FOLDER [--items N]
+    python -m benchmarks.gpu_task MODEL FOLDER [--items N] [--context N] [--reply-tokens N]
 
 measures a PRM-CoT with vLLM in the process and writes `result.json` into the folder."""
 
@@ -40,13 +40,14 @@ def write_sft_files(folder: Path, rows: int, seed: int = 0) -> Path:
     return folder
 
 
-async def measure(model: Path, folder: Path, count: int) -> dict[str, Any]:
-    """The score of a PRM-CoT on `count` held-out solutions, and how fast it answered."""
+async def measure(model: Path, folder: Path, count: int, context: int, reply_tokens: int) -> dict[str, Any]:
+    """The score of a PRM-CoT on `count` held-out solutions, and how fast it answered; limits are in tokens."""
     items = held_out(count)
-    settings = EngineSettings(kind="vllm", model=str(model), max_concurrency=256, vllm=VLLM)
+    vllm = {**VLLM, "max_model_len": context}
+    settings = EngineSettings(kind="vllm", model=str(model), max_concurrency=256, vllm=vllm)
     async with open_engine(settings) as engine:
         start = time.monotonic()
-        judged = await judge(engine, str(model), Kind.PRM_COT, items, folder, REPLY_TOKENS)
+        judged = await judge(engine, str(model), Kind.PRM_COT, items, folder, reply_tokens)
         seconds = time.monotonic() - start
     tokens = sum(reply.completion_tokens for one in judged for reply in one.replies)
     return {
@@ -106,9 +107,11 @@ def main(
     model: Annotated[Path, typer.Argument(help="An exported PRM-CoT.")],
     folder: Annotated[Path, typer.Argument(help="Replies and result go here.")],
     items: Annotated[int, typer.Option(help="Held-out solutions.")] = 1000,
+    context: Annotated[int, typer.Option(help="Tokens of a verification with its prompt.")] = VLLM["max_model_len"],
+    reply_tokens: Annotated[int, typer.Option(help="Tokens of a verification.")] = REPLY_TOKENS,
 ) -> None:
     """Measure a PRM-CoT on held-out solutions."""
-    result = asyncio.run(measure(model, folder, items))
+    result = asyncio.run(measure(model, folder, items, context, reply_tokens))
     (folder / "result.json").write_text(json.dumps(result, indent=2))
     print(json.dumps(result, indent=2))
 

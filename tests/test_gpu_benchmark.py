@@ -4,25 +4,35 @@ import json
 import sys
 import time
 from contextlib import nullcontext
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import typer
+from omegaconf import OmegaConf, open_dict
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from benchmarks import gpu, gpu_reward, gpu_task
 from benchmarks.gpu_report import write_report
 from benchmarks.mock_server import serving, stats_of
+from examples import stage2
 from examples.stage1_models import Stage1Models
+from examples.verl_run import Run as Ended
 from examples.verl_run import run_child, side_by_side
 from verl_spark.configs import composed
 from verl_spark.data.config import DataConfig
 from verl_spark.launch import engage
+from verl_spark.prm import launch as sft
 from verl_spark.prm.rows import fault, read_rows
+from verl_spark.prm.settings import SftSettings
 from verl_spark.verification.kinds import Kind
 
-app = typer.Typer()
+app, measuring = typer.Typer(), typer.Typer()
 app.command()(gpu.main)
+measuring.command()(gpu_task.main)
+Run = partial(Ended, seconds=1.0, log=Path("log"), metrics=[])
 
 
 def start(*arguments):
@@ -45,9 +55,8 @@ def test_an_unknown_part_is_refused_by_name(tmp_path):
 
 def test_a_part_that_fails_leaves_its_cause_and_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "machine", lambda: {"gpu": "G", "versions": {"verl": "0.9.1"}})
-    monkeypatch.setitem(
-        gpu.PARTS, "doctor", lambda bench: {"output": bench.child("doctor", [sys.executable, "-V"], 60)}
-    )
+    version = gpu.Part(lambda bench: {"output": bench.child("doctor", [sys.executable, "-V"], 60)})
+    monkeypatch.setitem(gpu.PARTS, "doctor", version)
     bench = gpu.Bench(tmp_path, tmp_path / "model")
     assert not gpu.run_part("held_out", bench)
     assert gpu.run_part("doctor", bench)
@@ -77,10 +86,10 @@ def test_the_figures_of_a_training_leave_the_first_steps_out():
     steps = [{**metrics, "train/loss": float(20 - number)} for number in range(20)]
     slow = [50.0 * number for number in range(gpu.WARM_UP)]
     times = [*slow, *(slow[-1] + 2.0 * number for number in range(1, 20 - gpu.WARM_UP + 1))]
-    figures = gpu.sft_figures(steps, times)
+    figures = gpu.sft_figures(steps, times, batch=128)
     assert figures["seconds a step"]["highest"] == figures["seconds a step"]["lowest"] == 2.0
     assert figures["tokens/s"] == 50.0
-    assert figures["samples/s"] == gpu.BATCH / 2
+    assert figures["samples/s"] == 128 / 2
     assert figures["loss, first step"] == 20.0
 
 
@@ -140,6 +149,8 @@ def test_rl_takes_the_tiny_models_of_one_demonstration(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"2 of verifier-\*"):
         _ = bench.stage1_models
     (tmp_path / "verifier-e").rmdir()
+    with pytest.raises(FileNotFoundError, match=r"0 of base-\*, one is needed"):
+        _ = bench.base
     assert bench.stage1_models == Stage1Models(tmp_path / "generator-c", tmp_path / "verifier-d", None)
 
 
@@ -147,35 +158,130 @@ class Taken(Exception):
     """The overrides of a training that was not started."""
 
 
+def taken(monkeypatch, part, bench):
+    """The overrides with which a part would start its trainer."""
+
+    def trainer(self, name, command, overrides, **_):
+        raise Taken(*overrides)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gpu.Bench, "trainer", trainer)
+        patch.setattr(gpu, "_memory", lambda _: nullcontext())
+        patch.setattr(gpu, "_server", lambda *_: nullcontext("http://localhost:1/v1"))
+        with pytest.raises(Taken) as found:
+            gpu.PARTS[part].measure(bench)
+    return found.value.args
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """With empty folders for the demonstration's models and for the data of the part `stage1`."""
+    cache, picked = tmp_path / "cache", tmp_path / "out" / "stage1" / "data" / "sft" / "step"
+    for folder in (cache / "base-a", cache / "policy-a", cache / "prm-cot-b" / "training" / "export", picked):
+        folder.mkdir(parents=True)
+    return gpu.Bench(tmp_path / "out", demo=cache)
+
+
 @pytest.mark.parametrize(
     ("part", "serving"),
     [("rl", "colocate"), ("rl_pool", "pool"), ("rl_external", "external"), ("rl_selective", "colocate")],
 )
-def test_a_training_on_a_gpu_is_one_that_our_checks_take(part, serving, tmp_path, monkeypatch):
-    def trainer(self, name, command, overrides, **_):
-        raise Taken(*overrides)
-
-    for folder in ("policy-a", "prm-cot-b/training/export"):
-        (tmp_path / folder).mkdir(parents=True)
-    monkeypatch.setattr(gpu.Bench, "trainer", trainer)
-    monkeypatch.setattr(gpu, "_memory", lambda _: nullcontext())
-    monkeypatch.setattr(gpu, "_server", lambda *_: nullcontext("http://localhost:1/v1"))
-    with pytest.raises(Taken) as taken:
-        gpu.PARTS[part](gpu.Bench(tmp_path / "out", demo=tmp_path))
-    config = composed("ppo_trainer", taken.value.args)
+def test_a_training_on_a_gpu_is_one_that_our_checks_take(part, serving, bench, monkeypatch):
+    config = composed("ppo_trainer", taken(monkeypatch, part, bench))
     assert engage(config).serving == serving
     assert config.reward.reward_model.enable_resource_pool is (serving == "pool")
 
 
-@pytest.mark.parametrize(("count", "left_out"), [(1, {"rl_pool"}), (2, set())])
-def test_what_needs_more_gpus_than_there_are_is_left_out(count, left_out, tmp_path, monkeypatch):
+def test_stage_2_on_a_gpu_is_the_demonstrations_but_for_the_platform(bench, monkeypatch):
+    ours = sft.composed(sft.overrides_of("spark_prmcot", taken(monkeypatch, "prm", bench)))
+    theirs = []
+    monkeypatch.setattr(stage2, "run_command", lambda _, __, overrides, **___: theirs.extend(overrides) or Run(0))
+    stage2.train_prm(bench.base, bench.picked, Kind.PRM_COT, bench.folder / "prm" / "run")
+    demos = sft.composed(sft.overrides_of("spark_prmcot", theirs))
+    SftSettings.from_config(ours)
+    assert ours.model.override_config.attn_implementation == "sdpa" or find_spec("flash_attn")
+    assert ours.data.max_token_len_per_gpu >= demos.data.max_token_len_per_gpu  # a step in one piece, here as there
+    platform = ("override_config", "use_remove_padding", "use_fused_kernels", "enable_gradient_checkpointing")
+    for config in (ours, demos):
+        with open_dict(config):
+            del config.data["max_token_len_per_gpu"]
+            for key in platform:
+                config.model.pop(key, None)
+    assert OmegaConf.to_container(ours) == OmegaConf.to_container(demos)
+
+
+def test_stage_2_trains_anew_and_rl_takes_its_model(bench, monkeypatch):
+    old = bench.folder / "prm" / "old"
+    old.mkdir(parents=True)
+    asked = []
+
+    def trainer(self, *_, **__):
+        self.exported("prm").mkdir(parents=True)
+        return Run(0, metrics=[{"train/loss": 1.0}])
+
+    def child(self, name, command, timeout_s):
+        asked.append(command[2:])
+        (self.folder / name).mkdir()
+        (self.folder / name / "result.json").write_text('{"items": 400}')
+
+    monkeypatch.setattr(gpu.Bench, "trainer", trainer)
+    monkeypatch.setattr(gpu.Bench, "child", child)
+    monkeypatch.setattr(gpu, "_times", lambda _: [])
+    monkeypatch.setattr(gpu, "sft_figures", lambda *_: {"steps": 1})
+    found = gpu.PARTS["prm"].measure(bench)
+    assert not old.exists()
+    assert found["held out"] == {"items": 400}
+    assert found["training"]["steps"] == 1
+    made = bench.folder / "prm" / "run" / "export"
+    ((module, model, folder, *options),) = asked
+    assert (module, model, folder) == ("benchmarks.gpu_task", str(made), str(bench.folder / "prm" / "held_out"))
+    measured = get_command(measuring).make_context("gpu_task", [model, folder, *options]).params
+    assert (measured["items"], measured["context"], measured["reply_tokens"]) == (400, 384, 192)
+    overrides = taken(monkeypatch, "rl", bench)
+    assert f"reward.reward_model.model_path={made}" in overrides
+
+
+def test_stage_2_says_what_it_lacks(bench):
+    bench.picked.rmdir()
+    with pytest.raises(FileNotFoundError, match="the part stage1 has made no data yet; run it first"):
+        gpu.PARTS["prm"].measure(bench)
+
+
+DEMOS = {"stage1", "prm", "rl", "rl_pool", "rl_external", "rl_selective", "reward"}
+
+
+@pytest.mark.parametrize(
+    ("given", "count", "left_out"),
+    [
+        ((), 1, gpu.PARTS.keys() - {"doctor"}),
+        (("--model", "--demo"), 1, {"processbench", "rl_pool"}),
+        (("--model", "--demo"), 2, {"processbench"}),
+        (("--model", "--processbench"), 1, DEMOS),
+        (("--model", "--demo", "--processbench"), 2, set()),
+    ],
+)
+def test_what_lacks_a_folder_or_a_gpu_is_left_out_and_that_is_said(given, count, left_out, tmp_path, monkeypatch):
     run = []
+    (tmp_path / "config.json").touch()
     monkeypatch.setattr(gpu, "gpus", lambda: count)
     monkeypatch.setattr(gpu, "run_part", lambda name, _: not run.append(name))
-    assert start("--folder", tmp_path).exit_code == 0
+    folders = [word for option in given for word in (option, tmp_path)]
+    started = start("--folder", tmp_path, *folders)
+    assert started.exit_code == 0
     assert run == [name for name in gpu.PARTS if name not in left_out]
-    assert start("--folder", tmp_path, "--parts", "rl_pool,doctor").exit_code == 0
-    assert run[-2:] == ["doctor", "rl_pool"]
+    (said,) = [line for line in started.output.splitlines() if line.startswith("left out: ")] or [""]
+    assert all(f"{name} (takes " in said for name in left_out)
+    assert said.count("(takes ") == len(left_out)
+
+
+def test_a_part_that_is_named_is_started_whatever_it_lacks(tmp_path, monkeypatch):
+    run = []
+    monkeypatch.setattr(gpu, "gpus", lambda: 1)
+    monkeypatch.setattr(gpu, "run_part", lambda name, _: not run.append(name))
+    started = start("--folder", tmp_path, "--parts", "rl_pool,doctor")
+    assert started.exit_code == 0
+    assert run == ["doctor", "rl_pool"]
+    assert "left out" not in started.output
 
 
 def test_stage_1_on_a_gpu_is_verl_spark_data_with_its_own_share_of_memory(tmp_path, monkeypatch):
