@@ -3,10 +3,11 @@
 import asyncio
 import json
 import shutil
+from contextlib import contextmanager
 
 import pytest
 
-from tests.report.made import change, hostile_run, run
+from tests.report.made import change, hostile_run, result, run
 from tests.rescoring.made import ROLLOUTS
 from verl_spark.report.page import write_report
 
@@ -40,20 +41,31 @@ def report(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser(report):  # a report first: with a browser open, no other event loop can be run
+def crowd(tmp_path_factory):
+    """Eight arms with two seeds each: more than a page shows as cards and opens in detail."""
+    folder = tmp_path_factory.mktemp("crowd")
+    for arm in range(8):
+        for seed in (0, 1):
+            steps = [{"spark/reward/mean": 0.1 * arm + 0.01 * seed + 0.02 * step} for step in range(3)]
+            ends = {step: {str(n): [float(n <= arm + step)] for n in range(12)} for step in (0, 3)}
+            result(f"arm{arm}", seed, steps, ends).write(folder / f"{arm}-{seed}.json")
+    write_report([folder], folder / "report.html")
+    return (folder / "report.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser(report, crowd):  # the reports first: with a browser open, no other event loop can be run
     with playwright.sync_playwright() as started:
         # Without its sandbox, which a root user, as in a container, cannot have.
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
-@pytest.fixture
-def page(browser, report, request):
-    """The report, open; whatever the browser complains of fails the test."""
-    context = browser.new_context(
-        offline=True, viewport={"width": 1280, "height": 900}, **getattr(request, "param", {})
-    )
+@contextmanager
+def opened(browser, report, **options):
+    """A page, open; whatever the browser complains of fails the test."""
+    context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900}, **options)
     page, complaints = context.new_page(), []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -64,6 +76,18 @@ def page(browser, report, request):
     yield page
     assert complaints == []
     context.close()
+
+
+@pytest.fixture
+def page(browser, report, request):
+    with opened(browser, report, **getattr(request, "param", {})) as page:
+        yield page
+
+
+@pytest.fixture
+def crowded(browser, crowd):
+    with opened(browser, crowd) as page:
+        yield page
 
 
 def open_rollouts(page, **chosen):
@@ -186,3 +210,37 @@ def test_paper_has_no_controls_and_all_charts(page):
     page.evaluate("document.querySelectorAll('details.arm').forEach((one) => { one.open = false; })")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert all(chart.is_visible() for chart in page.locator("svg.chart").all())
+
+
+def test_many_arms_begin_folded_and_open_at_a_click(crowded):
+    table, folded = crowded.locator("#runs table"), crowded.locator("#runs details.arm")
+    assert table.locator("tbody tr").count() == 8
+    assert table.is_visible()
+    assert crowded.locator(".card").count() == 8
+    assert not crowded.locator(".card").first.is_visible()
+    folded.locator("summary").click()
+    assert all(card.is_visible() for card in crowded.locator(".card").all())
+    arms = crowded.locator("#detail details.arm")
+    assert arms.count() == 8
+    assert not any(chart.is_visible() for chart in arms.locator("svg.chart").all())
+    arms.nth(7).locator("summary").click()
+    assert arms.nth(7).locator("svg.chart").first.is_visible()
+    assert not arms.nth(6).locator("svg.chart").first.is_visible()
+
+
+def test_each_of_many_arms_has_a_look_of_its_own_that_the_legend_shows(crowded):
+    lines = "[...document.querySelectorAll('#curves svg.chart')[0].querySelectorAll('[id*=\"-series\"] path')]"
+    looks = crowded.evaluate(lines + ".map((one) => getComputedStyle(one).stroke)")
+    assert len(set(looks)) == 8
+    keys = crowded.locator("#curves .legend svg.key line")
+    assert set(keys.evaluate_all("(all) => all.map((one) => getComputedStyle(one).stroke)")) == set(looks)
+    assert crowded.locator("#curves [data-series]").count() == 8
+
+
+def test_many_arms_fit_a_phone_and_paper(crowded):
+    crowded.set_viewport_size({"width": 390, "height": 844})
+    crowded.locator("#runs details.arm summary").click()
+    assert crowded.evaluate("document.documentElement.scrollWidth") <= 390
+    crowded.emulate_media(media="print")
+    crowded.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert all(one.is_visible() for one in crowded.locator("svg.chart, .card").all())

@@ -46,7 +46,7 @@ async def test_files_beside_several_runs_belong_to_none_and_that_is_said(tmp_pat
 
 
 async def test_what_only_looks_like_a_run_is_none(tmp_path):
-    logged(tmp_path / "sft.jsonl", {1: {"train/loss": 1.0}})
+    logged(tmp_path / "other.jsonl", {1: {"loss": 1.0}})
     (tmp_path / "texts.jsonl").write_text('{"input": "a", "output": "b", "step": 1, "acc": null}\n')
     (tmp_path / "odd.jsonl").write_text("no json\n")
     (tmp_path / "config.json").write_text('{"architectures": []}')
@@ -69,6 +69,17 @@ def test_results_and_studies_are_found_in_folders_and_by_name(tmp_path):
     assert [path.name for path in found.results] == ["0.json", "b.json"]
     assert [path.name for path in found.studies] == ["study.json"]
     assert find([tmp_path / "results" / "b.json"]).results == [tmp_path / "results" / "b.json"]
+
+
+async def test_an_sft_training_is_no_run_and_is_called_by_its_file(tmp_path):
+    await run(tmp_path / "rl")
+    logged(tmp_path / "sft" / "orm" / "run.jsonl", {1: {"train/loss": 1.0}})
+    assert list(find([tmp_path]).trainings) == ["run"]
+    logged(tmp_path / "sft" / "prm" / "run.jsonl", {1: {"train/loss": 1.0}})
+    found = find([tmp_path, tmp_path / "sft"])
+    assert list(found.trainings) == ["orm/run", "prm/run"]
+    assert [files.logs for files in found.runs.values()] == [(tmp_path / "rl" / "log.jsonl",)]
+    assert found.remarks == []
 
 
 def test_validation_dumps_alone_are_a_run(tmp_path):

@@ -12,11 +12,13 @@ from typer.testing import CliRunner
 
 from tests.data.runs import PROBLEMS, finish
 from tests.data.runs import config as data_config
-from tests.evaluation.made import config, engine, rows, write_rows
-from tests.report.made import HOSTILE, hostile_run, result, run, shown
+from tests.evaluation.made import config, engine, math_config, rows, write_benchmarks, write_rows
+from tests.evaluation.test_math_run import guessing
+from tests.report.made import HOSTILE, hostile_run, logged, result, run, shown
 from tests.verifier.conftest import serve  # noqa: F401  (a fixture)
 from verl_spark.cli.main import app
 from verl_spark.evaluation import run as evaluation
+from verl_spark.evaluation.policy import run as policy
 from verl_spark.report.groups import group
 from verl_spark.report.page import render, write_report
 from verl_spark.report.result import ROLLOUTS
@@ -45,6 +47,19 @@ class Page(HTMLParser):
     def handle_data(self, text):
         for name in self._within:
             self.texts[name] = self.texts.get(name, "") + text
+
+
+def reported(folder, tmp_path):
+    """The page that the command writes about a folder."""
+    done = CliRunner().invoke(app, ["report", str(folder), "--output", str(tmp_path / "report.html")])
+    assert done.exit_code == 0, done.output
+    return (tmp_path / "report.html").read_text()
+
+
+def rows_of(text, table):
+    """The rows of a page's table, its head first, as texts without spaces."""
+    rows = text.partition(f'id="{table}"')[2].partition("</table>")[0].split("<tr>")[1:]
+    return [[re.sub(r"<.*?>|\s", "", cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row, re.S)] for row in rows]
 
 
 async def page_of(folder, tmp_path):
@@ -170,6 +185,46 @@ async def test_data_and_evaluation_folders_are_tables(serve, tmp_path):  # noqa:
     (tmp_path / "data" / "card.json").write_text('{"methods": {"step": {}}}')
     with pytest.raises(SourceError, match="data: not as this version writes it"):
         write_report([tmp_path / "data"], tmp_path / "report.html")
+
+
+async def test_the_folder_of_a_policys_benchmarks_is_a_table_of_scores(tmp_path):
+    data = write_benchmarks(tmp_path / "data")
+    async with guessing() as (_, url):
+        await policy.run(math_config(tmp_path / "whole", data, url), lambda *_: None)
+        two = {"benchmarks": ["math500", "aime24"]}
+        made = math_config(tmp_path / "two", data, url, data=two, sampled={"n": 0, "n_contest": 0})
+        await policy.run(made, lambda *_: None)
+    found = json.loads((tmp_path / "whole" / "result.json").read_text())
+    text = reported(tmp_path / "whole", tmp_path)
+    head, *rows = rows_of(text, "math-whole")
+    assert Page(text).texts["h1"].strip() == "Benchmarks"
+    assert [row[0] for row in rows] == [*found["benchmarks"], "meanofsix"]
+    for row in rows[:-1]:
+        one = found["benchmarks"][row[0]]
+        shares = {"greedy%": one["greedy"], "avg@k%": one["avg_at_k"], "maj@k%": one["maj_at_k"]}
+        shares["pass@k%"] = one["pass_at"][str(one["k"])]
+        for name, share in shares.items():
+            assert row[head.index(name)] == "{value:.1f}[{low:.1f},{high:.1f}]".format_map(share)
+        assert row[head.index("k")] == str(one["k"])
+        assert row[head.index("greedy:noanswer")] == str(one["greedy_faults"]["no_answer"])
+    assert rows[-1][head.index("greedy%")].startswith(f"{found['mean_of_six']['greedy']['value']:.1f}[")
+    head, *rows = rows_of(reported(tmp_path / "two", tmp_path), "math-two")
+    assert [row[0] for row in rows] == list(two["benchmarks"])
+    assert {row[head.index("avg@k%")] for row in rows} == {""}
+
+
+def test_the_log_of_an_sft_training_is_a_curve_of_its_loss(tmp_path):
+    losses = {step: {"train/loss": 2.0 / step, "train/lr": 1e-5} for step in range(1, 9)}
+    logged(tmp_path / "sft" / "log.jsonl", losses)
+    with (tmp_path / "sft" / "log.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 8, "data": {"val/loss": 0.75}}) + "\n")
+    page = Page(reported(tmp_path / "sft", tmp_path))
+    assert page.texts["h1"].strip() == "Training"
+    (chart,) = [attributes for tag, attributes in page.tags if tag == "svg" and attributes.get("class") == "chart"]
+    assert chart["aria-label"] == (
+        "Loss: log. training: 2 at step 1, 0.25 at step 8; validation: 0.75 at step 8, 0.75 at step 8"
+    )
+    assert "Last: training 0.25, validation 0.75." in page.texts["p"]
 
 
 async def test_no_more_rollouts_than_a_page_can_hold_and_their_number_is_said(tmp_path):

@@ -14,7 +14,7 @@ Runs = Annotated[
     list[Path],
     typer.Argument(
         help="Folders of RL runs (or one that holds several), result files or a study.json, data folders of Stage I, "
-        "ProcessBench folders.",
+        "folders of eval processbench and eval math, logs of SFT trainings.",
         metavar="RUN...",
     ),
 ]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from verl_spark.data.card import CARD_FILE, COST_FILE
 from verl_spark.evaluation.results import RESULT_FILE
-from verl_spark.report.reading import is_kept
+from verl_spark.report.reading import TRAIN_LOSS, is_kept
 from verl_spark.rl.dump import RUN_FILE
 from verl_spark.runs.rows import SourceError
 
@@ -21,7 +21,8 @@ RESULT_START = '"arm"'
 _LOOKED_FOR = (
     f"a dump of rollouts (trainer.rollout_data_dir, with {RUN_FILE}), a file of verl's `file` logger (lines with step "
     "and data), validation dumps (trainer.validation_data_dir), result files of a study, a study.json, a data folder "
-    f"({CARD_FILE}, {COST_FILE}), a ProcessBench folder ({RESULT_FILE})"
+    f"({CARD_FILE}, {COST_FILE}), a folder of `verl-spark eval processbench` or `eval math` ({RESULT_FILE}), a log "
+    "of an SFT training (lines with step and data)"
 )
 
 
@@ -46,33 +47,50 @@ class Found:
     studies: list[Path] = field(default_factory=list)
     data: list[Path] = field(default_factory=list)
     evaluations: list[Path] = field(default_factory=list)
+    """Folders of ProcessBench."""
+    benchmarks: list[Path] = field(default_factory=list)
+    """Folders of `eval math`."""
+    trainings: dict[str, Path] = field(default_factory=dict)
+    """Logs of SFT trainings, by name: that of the file, with as much of the path as tells it from the others."""
     remarks: list[str] = field(default_factory=list)
     """What was seen and is not shown, and why."""
+
+    @property
+    def listed(self) -> tuple[list[Path], ...]:
+        """What is found by a JSON file."""
+        return self.results, self.studies, self.data, self.evaluations, self.benchmarks
 
 
 def find(paths: Iterable[Path]) -> Found:
     """What is in these folders and files. Raises `SourceError` for one that holds nothing to report."""
-    found, homes = Found(), list[RunFiles]()
+    found, homes, logs = Found(), list[RunFiles](), list[Path]()
+
+    def count() -> int:
+        return sum(map(len, (homes, logs, *found.listed)))
+
     for path in dict.fromkeys(path.resolve() for path in paths):
         if not path.exists():
             raise SourceError(f"{path}: there is no such folder or file; name a run's folder or a result file")
-        before = (len(homes), *map(len, (found.results, found.studies, found.data, found.evaluations)))
+        before = count()
         if path.is_dir():
             homes += find_runs(path, found.remarks)
             _find_json(path, found)
+            logs += [log for log in _logs(path) if _kind(log) == "training"]
         elif path.name == STUDY_FILE:
             found.studies.append(path)
         else:
             found.results.append(path)
-        if before == (len(homes), *map(len, (found.results, found.studies, found.data, found.evaluations))):
+        if before == count():
             raise SourceError(
                 f"{path}: nothing to report. Looked in it and in all folders below for {_LOOKED_FOR}. Name the folder "
                 "that holds one of them; for verl's logger, trainer.logger=[console,file] writes one"
             )
-    for listed in (found.results, found.studies, found.data, found.evaluations):
+    for listed in found.listed:
         listed[:] = dict.fromkeys(listed)
     runs = list(dict.fromkeys(homes))
     found.runs = dict(zip(_names([run.home for run in runs]), runs, strict=True))
+    logs = list(dict.fromkeys(logs))
+    found.trainings = dict(zip(_names([log.with_suffix("") for log in logs]), logs, strict=True))
     return found
 
 
@@ -80,8 +98,8 @@ def find_runs(folder: Path, remarks: list[str] | None = None) -> list[RunFiles]:
     """The RL runs in a folder, in the order of their paths; `remarks` gets what belongs to none."""
     dumps = sorted(path.parent for path in folder.rglob(RUN_FILE))
     files: dict[str, list[Path]] = {"log": [], "validation": []}
-    for path in sorted(folder.rglob("*.jsonl"), key=lambda path: (path.parent, len(path.stem), path.stem)):
-        if path.is_file() and path.parent not in dumps and (kind := _kind(path)):
+    for path in _logs(folder):
+        if path.parent not in dumps and (kind := _kind(path)) in files:
             files[kind].append(path)
     logged = sorted({path.parent for path in files["log"]})
     homes: dict[Path, Path | None] = {_home(dump, folder, dumps, logged): dump for dump in dumps}
@@ -117,19 +135,25 @@ def _within(folder: Path, paths: Sequence[Path]) -> list[Path]:
     return [path for path in paths if path.is_relative_to(folder)]
 
 
-def _kind(path: Path) -> str | None:
-    """`log` or `validation` by the first line of a file, None for one of anything else, such as the log of an SFT."""
+def _logs(folder: Path) -> list[Path]:
+    """All files that may be logs or dumps."""
+    found = (path for path in folder.rglob("*.jsonl") if path.is_file())
+    return sorted(found, key=lambda path: (path.parent, len(path.stem), path.stem))
+
+
+def _kind(path: Path) -> str:
+    """`log`, `validation` or (the log of an SFT) `training` by the first line of a file; empty for anything else."""
     with path.open("rb") as file:
         line = file.readline()
     try:
         first = json.loads(line)
     except ValueError:
-        return None
+        return ""
     if not isinstance(first, dict):
-        return None
-    if first.keys() == {"step", "data"}:
-        return "log" if isinstance(first["data"], dict) and any(map(is_kept, first["data"])) else None
-    return "validation" if {"input", "output", "step"} <= first.keys() and first.get("acc") is not None else None
+        return ""
+    if first.keys() == {"step", "data"} and isinstance(first["data"], dict):
+        return "log" if any(map(is_kept, first["data"])) else "training" if TRAIN_LOSS in first["data"] else ""
+    return "validation" if {"input", "output", "step"} <= first.keys() and first.get("acc") is not None else ""
 
 
 def _find_json(folder: Path, found: Found) -> None:
@@ -141,6 +165,8 @@ def _find_json(folder: Path, found: Found) -> None:
             found.data.append(path.parent)
         elif path.name == RESULT_FILE and '"average_f1"' in _start(path):
             found.evaluations.append(path.parent)
+        elif path.name == RESULT_FILE and '"mean_of_six"' in _start(path):
+            found.benchmarks.append(path.parent)
         elif _start(path).lstrip("{ \n").startswith(RESULT_START):
             found.results.append(path)
 

@@ -6,11 +6,12 @@ script puts into text nodes. A content security policy lets no other script run 
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -20,10 +21,11 @@ from verl_spark.files import replacing
 from verl_spark.report.charts import Chart, check_matplotlib, look
 from verl_spark.report.finding import find
 from verl_spark.report.groups import REWARD, Gain, Group, group
-from verl_spark.report.pictures import compared, detailed
+from verl_spark.report.pictures import compared, detailed, training
+from verl_spark.report.reading import read_log
 from verl_spark.report.result import ROLLOUTS, RunResult, result_of
 from verl_spark.report.rollouts import Shown
-from verl_spark.report.stored import data_tables, evaluation_table
+from verl_spark.report.stored import benchmarks_table, data_tables, evaluation_table
 from verl_spark.report.study import Study
 from verl_spark.report.tables import Table, asked, cost, counted, findings, of_study, seconds, summary, verifier
 from verl_spark.rl.metrics import METRICS
@@ -69,11 +71,15 @@ def write_report(
     for name, run in found.runs.items():
         results.append((str(run.home), result_of(run, name, rollouts=each, report=partial(report, name))))
     studies = [Study.read(path) for path in found.studies]
-    data = [(path.name, data_tables(path, _told_apart(path, found.data))) for path in found.data]
-    evaluations = [evaluation_table(path, _told_apart(path, found.evaluations)) for path in found.evaluations]
-    page = render(
-        group(results), studies, [table for _, tables in data for table in tables], evaluations, found.remarks
-    )
+    sections = {
+        "Verification data": [
+            table for path in found.data for table in data_tables(path, _told_apart(path, found.data))
+        ],
+        "ProcessBench": [evaluation_table(path, _told_apart(path, found.evaluations)) for path in found.evaluations],
+        "Benchmarks": [benchmarks_table(path, _told_apart(path, found.benchmarks)) for path in found.benchmarks],
+    }
+    losses = [training(name, read_log([path]), place) for place, (name, path) in enumerate(found.trainings.items())]
+    page = render(group(results), studies, sections, losses, found.remarks)
     with replacing(output) as file:
         file.write(page)
     return found.remarks
@@ -82,18 +88,18 @@ def write_report(
 def render(
     groups: Sequence[Group],
     studies: Sequence[Study] = (),
-    data: Sequence[Table] = (),
-    evaluations: Sequence[Table] = (),
+    sections: Mapping[str, Sequence[Table]] = MappingProxyType({}),
+    losses: Sequence[Chart] = (),
     remarks: Sequence[str] = (),
 ) -> str:
-    """The page."""
+    """The page; `sections` are tables by title, `losses` charts of SFT trainings."""
     runs = [run for each in groups for run in each.results]
     rollouts = _rollouts(groups)
     script = _own("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     tables = [table for table in (cost(groups), seconds(groups), findings(groups)) if table and groups]
     page = _TEMPLATES.get_template("page.html.jinja").render(
-        title=studies[0].title if studies else _title(groups, data, evaluations),
+        title=studies[0].title if studies else _title(groups, sections, losses),
         version=versions().get("verl-spark", ""),
         policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
         style=Markup(_own("style.css")),
@@ -106,8 +112,8 @@ def render(
         opened=len(groups) <= _OPEN,
         crowded=len(groups) > _CARDS,
         tables=[table for table in tables if table.rows],
-        data=data,
-        evaluations=evaluations,
+        sections={title: tables for title, tables in sections.items() if tables},
+        losses=losses,
         rollouts=Markup(_inert(rollouts)),
         n_rollouts=len(rollouts),
         n_all=sum(int(step.get("spark/rollouts", 0)) for run in runs for step in run.steps),
@@ -182,10 +188,10 @@ def _ends(rollouts: Sequence[Shown], most: int) -> Sequence[Shown]:
     return [*rollouts[: most - half], *rollouts[len(rollouts) - half :]]
 
 
-def _title(groups: Sequence[Group], data: Sequence[Table], evaluations: Sequence[Table]) -> str:
+def _title(groups: Sequence[Group], sections: Mapping[str, Sequence[Table]], losses: Sequence[Chart]) -> str:
     names = [each.name for each in groups]
     if not names:
-        return "Verification data" if data else "ProcessBench" if evaluations else "Report"
+        return next((title for title, tables in sections.items() if tables), "Training" if losses else "Report")
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if len(names) < 5 else "Study"
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from verl_spark.report.charts import Chart, Series, lines, stacked
 from verl_spark.report.groups import REWARD, Curve, Group, Point
+from verl_spark.report.reading import TRAIN_LOSS, VAL_LOSS, Metrics
 from verl_spark.report.tables import asked, timed
 from verl_spark.rl.metrics import METRICS
 from verl_spark.verifier.outcome import Cause
@@ -106,6 +107,16 @@ def detailed(group: Group, place: int) -> list[Chart]:
         stacked(id + "seconds", "Time of a training step", _seconds(group), "s", "Parts that verl times"),
     ]
     return [chart for chart in charts if chart.series]
+
+
+def training(name: str, metrics: Metrics, place: int) -> Chart:
+    """The loss of an SFT training, the `place`-th of the page."""
+    series = []
+    for colour, (words, key) in enumerate((("training", TRAIN_LOSS), ("validation", VAL_LOSS))):
+        curve = tuple(Point(step, metrics[step][key]) for step in sorted(metrics) if key in metrics[step])
+        series.append(Series(words, curve, colour))
+    last = ", ".join(f"{one.name} {one.curve[-1].mean:.4g}" for one in series if one.curve)
+    return lines(f"training{place}", f"Loss: {name}", series, note=f"Last: {last}")
 
 
 def _each(groups: Mapping[int, Group], metric: str | Callable[[Mapping[str, float]], float | None]) -> list[Series]:

@@ -24,6 +24,8 @@ LOW, HIGH = "report/reward/low", "report/reward/high"
 KEPT = ("spark/", "report/", "val-core/", "timing_s/", "critic/advantages/")
 KEPT_NAMES = ("response_length/mean", "actor/grad_norm", "actor/ppo_kl", "actor/pg_loss")
 """Metrics of verl and ours that are kept, by their beginning or by name."""
+TRAIN_LOSS, VAL_LOSS = "train/loss", "val/loss"
+"""Metrics of verl's SFT trainer."""
 
 Metrics = dict[int, dict[str, float]]
 

@@ -1,4 +1,4 @@
-"""Tables of what Stage I and ProcessBench have written: read, not computed again."""
+"""Tables of what Stage I and the measurements have written: read, not computed again."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,6 +8,7 @@ from typing import Any
 
 from verl_spark.data.card import CARD_FILE, COST_FILE
 from verl_spark.data.quality import QUALITY_FILE
+from verl_spark.evaluation.policy.metric import FAULTS as REPLY_FAULTS
 from verl_spark.evaluation.prediction import FAULTS
 from verl_spark.evaluation.results import RESULT_FILE
 from verl_spark.evaluation.statistics import Estimate
@@ -56,6 +57,37 @@ def evaluation_table(folder: Path, name: str) -> Table:
         source = f"Verifier {judge['model'] or 'of recorded replies'}, asked as {judge['kind']}."
         note = f"{source} Items without a prediction count as wrong."
     return Table(f"eval-{name}", f"ProcessBench: {name}", columns, rows, note=note)
+
+
+def benchmarks_table(folder: Path, name: str) -> Table:
+    """The scores of a folder of `eval math` by benchmark."""
+    columns = [
+        Column("benchmark"),
+        Column("problems"),
+        Column("greedy", "%", "pass@1 of the greedy reply"),
+        Column("k", "", "sampled replies to each problem"),
+        Column("avg@k", "%", "of the sampled replies, those that are right, by problem"),
+        Column("pass@k", "%", "of the problems, those with a right reply among the sampled ones"),
+        Column("maj@k", "%", "of the problems, those whose most frequent answer is right; a tie counts as wrong"),
+        *(Column(f"greedy: {fault.replace('_', ' ')}", "", "greedy replies") for fault in REPLY_FAULTS),
+    ]
+    with _stored(folder):
+        result = _content(folder / RESULT_FILE)
+        rows = []
+        for benchmark, found in result["benchmarks"].items():
+            n, k = found["problems"], found["k"]
+            shares = (found["greedy"], found["avg_at_k"], found["pass_at"].get(str(k)), found["maj_at_k"])
+            greedy, *sampled = (_percent(one, n) for one in shares)
+            faults = (number(found["greedy_faults"][fault]) for fault in REPLY_FAULTS)
+            rows.append([text(benchmark), number(n), greedy, number(k), *sampled, *faults])
+        if (means := result["mean_of_six"])["greedy"]:
+            n = sum(found["problems"] for found in result["benchmarks"].values())
+            greedy, avg, majority = (_percent(means[key], n) for key in ("greedy", "avg", "majority"))
+            rows.append([text("mean of six"), number(n), greedy, text(""), avg, text(""), majority])
+            rows[-1] += [text("")] * len(REPLY_FAULTS)
+        policy = result["policy"]
+    note = f"Policy {policy['model']}, prompt {policy['prompt']}. Replies without an answer count as wrong."
+    return Table(f"math-{name}", f"Benchmarks: {name}", columns, rows, note=note)
 
 
 def _methods(card: Mapping[str, Any], costs: Mapping[str, Any], name: str) -> Table:
