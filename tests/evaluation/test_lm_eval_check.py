@@ -1,6 +1,8 @@
 """The cross-check: replies as the harness keeps them, marked again."""
 
+import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +30,18 @@ def test_replies_on_which_both_differ_are_named(tmp_path):
     assert "samples_aime24.jsonl/0" in said
     assert "harness False, ours True" in " ".join(said.split())
     assert "2 of 3 replies are marked alike" in said
+
+
+def test_the_documents_say_what_the_report_says():
+    root = Path(__file__).parents[2]
+    report = (root / "benchmarks" / "reports" / "lm_eval.md").read_text()
+    ((alike, of),) = re.findall(r"^(\d+) of (\d+) replies are marked alike$", report, re.MULTILINE)
+    said = re.findall(r"^samples_spark_math500.*: answer ('.*'), target .*: harness False, ours True$", report, re.M)
+    named = [ast.literal_eval(answer) for answer in said]
+    assert len(named) == int(of) - int(alike)
+    page = " ".join((root / "docs" / "how-to" / "evaluate.md").read_text().split())
+    assert f"marked {alike} of {of} alike (`benchmarks/reports/lm_eval.md`)" in page
+    assert all(f"`{answer}`" in page for answer in named)
 
 
 def test_replies_with_known_answers_for_a_harness_without_a_hub(tmp_path):
