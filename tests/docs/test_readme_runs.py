@@ -38,11 +38,11 @@ SAYS = {
     "plan memory": "2 at 0.9",
     "settings": "verifier",
     "metrics": "spark/rollouts",
-    "doctor": "verl",
 }
 """Beginnings of the commands that run here, and what each says."""
-ELSEWHERE = ("train prmcot model.path=", "eval processbench output=", "eval math output=")
-"""Beginnings of those that need an engine or the hub: `test_commands.py` composes them."""
+ELSEWHERE = ("train prmcot model.path=", "eval processbench output=", "eval math output=", "doctor")
+"""Beginnings of those that need an engine or the hub, which `test_commands.py` composes, and of one that needs its own
+process, which `test_doctor.py` runs."""
 RECIPE = [
     "actor_rollout_ref.model.path=Qwen/Qwen3-32B",
     "actor_rollout_ref.rollout.name=vllm",

@@ -66,7 +66,7 @@ def find(paths: Iterable[Path]) -> Found:
     found, homes, logs = Found(), list[RunFiles](), list[Path]()
 
     def count() -> int:
-        return sum(map(len, (homes, logs, *found.listed)))
+        return len(homes) + len(logs) + sum(len(listed) for listed in found.listed)
 
     for path in dict.fromkeys(path.resolve() for path in paths):
         if not path.exists():
