@@ -48,7 +48,7 @@ async def test_all_is_well_and_the_verifier_answers() -> None:
     assert line(run.stdout, "verl ") == "ok verl 0.9.1"
     assert line(run.stdout, "plugin") == "ok plugin loaded by `import verl`"
     assert line(run.stdout, "reward managers").endswith(
-        "spark_prmcot, spark_prm, spark_orm, spark_format, spark_rlvr, spark_random, spark_majority"
+        "spark_prmcot, spark_prm, spark_orm, spark_thinkprm, spark_format, spark_rlvr, spark_random, spark_majority"
     )
     assert line(run.stdout, "trainers") == "ok trainers spark_sync, spark_colocate_async"
     assert line(run.stdout, "reward_model=") == "ok reward_model=spark_prmcot reward.reward_manager.name=spark_prmcot"

@@ -557,8 +557,8 @@ class TestTrainedVerifier:
     def test_a_think_prm_is_asked_by_its_kind(self, preset: DictConfig, tmp_path: Path) -> None:
         Identity.of_kind(Kind.THINK_PRM, base_model="b", seed=1).write(tmp_path)
         (problem,) = refusal(self.of(preset, tmp_path))
-        assert "set reward_model=spark_prmcot reward.spark.verifier.kind=think_prm" in problem
-        assert check(self.of(preset, tmp_path, {"reward.spark.verifier.kind": "think_prm"})) is not None
+        assert "set reward_model=spark_thinkprm, or" in problem
+        assert check(self.of(_composed(["reward_model=spark_thinkprm"]), tmp_path)) is not None
 
     def test_it_is_refused_with_another_prompt(self, recipe: DictConfig, tmp_path: Path) -> None:
         identity = Identity.of_kind(Kind.PRM, base_model="b", seed=1)

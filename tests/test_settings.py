@@ -123,7 +123,7 @@ def test_a_key_written_in_place_of_a_variable_name_is_refused_and_not_repeated()
 def test_a_managers_name_stands_for_settings_that_fit_together(manager: str) -> None:
     settings = SparkSettings.from_config(None, manager)
     assert settings.design == MANAGERS[manager].design
-    assert settings.asks_verifier == bool(MANAGERS[manager].kinds)
+    assert settings.asks_verifier == (MANAGERS[manager].kind is not None)
 
 
 def test_the_node_wins_over_the_managers_name() -> None:
@@ -132,7 +132,7 @@ def test_the_node_wins_over_the_managers_name() -> None:
     assert (verifier.kind, verifier.attempts) == (Kind.THINK_PRM, 2)
 
 
-@pytest.mark.parametrize("manager", [name for name, manager in MANAGERS.items() if not manager.kinds])
+@pytest.mark.parametrize("manager", [name for name, manager in MANAGERS.items() if not manager.kind])
 def test_a_manager_without_a_verifier_needs_no_server(manager: str) -> None:
     assert not SparkSettings.from_config({"serving": "external"}, manager).asks_verifier
 

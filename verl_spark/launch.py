@@ -21,6 +21,7 @@ from verl_spark.rewards.credit import GROUPED, REPLACEABLE
 from verl_spark.rewards.designs import Basis
 from verl_spark.rl.metrics import METRICS
 from verl_spark.settings import MANAGERS, NODE, SettingsError, SparkSettings
+from verl_spark.verification.kinds import Kind
 from verl_spark.verifier.identity import Identity
 from verl_spark.verifier.limits import Limits
 from verl_spark.versions import mixture
@@ -264,16 +265,20 @@ def _settings(config: DictConfig, door: Door) -> SparkSettings:
     if name not in MANAGERS:
         raise SettingsError([f"reward.reward_manager.name: there is no {name}; ours are: {', '.join(MANAGERS)}"])
     settings = SparkSettings.from_config(_get(config, NODE), manager=name)
-    kind, kinds = settings.verifier.kind, MANAGERS[name].kinds
-    if settings.asks_verifier and kind not in kinds:
-        fitting = next(other for other, manager in MANAGERS.items() if kind in manager.kinds)
+    kind, own = settings.verifier.kind, MANAGERS[name].kind
+    if settings.asks_verifier and own and kind is not own:
         raise SettingsError(
             [
                 f"{NODE}.verifier.kind={kind.value} does not go with reward.reward_manager.name={name}; set "
-                f"reward.reward_manager.name={fitting}, or the kind to {kinds[0].value}"
+                f"reward.reward_manager.name={_manager_of(kind)}, or the kind to {own.value}"
             ]
         )
     return settings
+
+
+def _manager_of(kind: Kind) -> str:
+    """The name that stands for verifiers of this kind, as a preset and as a reward manager."""
+    return next(name for name, manager in MANAGERS.items() if manager.kind is kind)
 
 
 def _trainer(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
@@ -428,9 +433,7 @@ def _identity(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
         return
     cure = ""
     if identity.kind is not kind:
-        preset = next(name for name, manager in MANAGERS.items() if identity.kind in manager.kinds)
-        extra = "" if MANAGERS[preset].kinds[0] is identity.kind else f" {NODE}.verifier.kind={identity.kind.value}"
-        cure = f"; set reward_model={preset}{extra}, or name a {kind.value} model"
+        cure = f"; set reward_model={_manager_of(identity.kind)}, or name a {kind.value} model"
     yield f"{_REWARD_MODEL}.model_path={folder}: {problem}{cure}"
 
 

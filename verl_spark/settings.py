@@ -368,17 +368,17 @@ class ManagerDefaults(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     design: str
-    kinds: tuple[Kind, ...]
-    """Kinds it stands for, the default first; empty if it asks no verifier."""
+    kind: Kind | None = None
+    """The kind of verifier it stands for; None if it asks none."""
 
     def contradiction(self, name: str, node: Any) -> str | None:
         """Why this manager, of that name, does not go with the design of `node`; None if it does.
 
         Those that ask a verifier can serve any design; one that asks none stands for its own alone."""
         design = node.get("design") if isinstance(node, dict) else None
-        if self.kinds or design in (None, self.design):
+        if self.kind or design in (None, self.design):
             return None
-        others = ", ".join(other for other, manager in MANAGERS.items() if manager.kinds)
+        others = ", ".join(other for other, manager in MANAGERS.items() if manager.kind)
         return (
             f"reward.reward_manager.name={name} stands for {NODE}.design={self.design}, and {NODE}.design={design} is "
             f"set; take one of {others} to keep that design, or set {NODE}.design={self.design} (reward_model={name} "
@@ -389,27 +389,26 @@ class ManagerDefaults(BaseModel):
         """`node` with this manager's design and kind where it names none."""
         if not isinstance(node, dict):
             return node
-        if not self.kinds:
+        if self.kind is None:
             return {"design": self.design, **node}
         verifier = node.get("verifier") or {}
         if isinstance(verifier, dict):
-            verifier = {"kind": self.kinds[0].value, **verifier}
+            verifier = {"kind": self.kind.value, **verifier}
         return {"design": self.design, **node, "verifier": verifier}
 
 
 MANAGERS: Mapping[str, ManagerDefaults] = MappingProxyType(
     {
-        "spark_prmcot": ManagerDefaults(design="process_aware", kinds=(Kind.PRM_COT, Kind.THINK_PRM)),
-        "spark_prm": ManagerDefaults(design="process_aware", kinds=(Kind.PRM,)),
-        "spark_orm": ManagerDefaults(design="orm", kinds=(Kind.ORM,)),
-        **{
-            f"spark_{name}": ManagerDefaults(design=name, kinds=()) for name in ("format", "rlvr", "random", "majority")
-        },
+        "spark_prmcot": ManagerDefaults(design="process_aware", kind=Kind.PRM_COT),
+        "spark_prm": ManagerDefaults(design="process_aware", kind=Kind.PRM),
+        "spark_orm": ManagerDefaults(design="orm", kind=Kind.ORM),
+        "spark_thinkprm": ManagerDefaults(design="process_aware", kind=Kind.THINK_PRM),
+        **{f"spark_{name}": ManagerDefaults(design=name) for name in ("format", "rlvr", "random", "majority")},
     }
 )
 """The names of `reward.reward_manager.name` that are ours."""
 
-_DESIGN_OF = {kind: manager.design for manager in MANAGERS.values() for kind in manager.kinds}
+_DESIGN_OF = {manager.kind: manager.design for manager in MANAGERS.values() if manager.kind}
 
 
 def messages(error: ValidationError, model: type[BaseModel], prefix: str = "") -> Iterator[str]:

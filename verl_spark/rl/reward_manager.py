@@ -80,6 +80,10 @@ class SparkOrm(SparkRewardManager):
     """A generative outcome reward model that answers Yes or No."""
 
 
+class SparkThinkPrm(SparkRewardManager):
+    """A generative PRM that thinks, then writes what that of `SparkPrmCot` does."""
+
+
 class SparkFormat(SparkRewardManager):
     """The format gate alone as reward: a control arm that asks no verifier, as all below."""
 
@@ -100,6 +104,7 @@ MANAGERS: dict[str, type[SparkRewardManager]] = {
     "spark_prmcot": SparkPrmCot,
     "spark_prm": SparkPrm,
     "spark_orm": SparkOrm,
+    "spark_thinkprm": SparkThinkPrm,
     "spark_format": SparkFormat,
     "spark_rlvr": SparkRlvr,
     "spark_random": SparkRandom,
