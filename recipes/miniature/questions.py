@@ -169,13 +169,9 @@ def over_seeds(values: Sequence[Values], measure: Measure) -> Estimate | None:
     return estimate_over_seeds(strata, measure.combine)
 
 
-def difference(results: Results, claim: Claim) -> Estimate | None:
-    """`better` less `worse` over the seeds that have both, problem by problem; None without such a seed."""
-    return _difference(results, claim.question, claim.better, claim.worse)[0]
-
-
-def _difference(results: Results, question: str, one: str, other: str) -> tuple[Estimate | None, int]:
-    """The same, and over how many seeds."""
+def difference(results: Results, question: str, one: str, other: str) -> tuple[Estimate | None, int]:
+    """`one` less `other` by the measure of the question, problem by problem, and over how many seeds: those that have
+    both. None without such a seed."""
     measures: dict[str, tuple[Callable[[Results, str], dict[int, Values]], Measure]] = {
         "a": (_labels, BALANCED),
         "b": (_verdicts, F1),
@@ -360,7 +356,7 @@ def claims_table(results: Results, config: StudyConfig) -> StudyTable:
     for claim in CLAIMS:
         if not {claim.better, claim.worse} <= names:
             continue
-        found, seeds = _difference(results, claim.question, claim.better, claim.worse)
+        found, seeds = difference(results, claim.question, claim.better, claim.worse)
         said = "not decided" if found is None else outcome(found)
         rows.append((claim.question, f"{claim.better} > {claim.worse}", found, said, seeds, claim.paper))
     return StudyTable(
@@ -379,7 +375,7 @@ def others_table(results: Results) -> StudyTable:
     """Comparisons beside the claims, without a word on them."""
     rows: list[tuple[StudyCell, ...]] = []
     for question, better, worse in OTHERS:
-        found, seeds = _difference(results, question, better, worse)
+        found, seeds = difference(results, question, better, worse)
         if found is not None:
             rows.append((question, f"{better} less {worse}", found, seeds))
     return StudyTable(

@@ -19,7 +19,7 @@ from examples.verl_run import Run
 from recipes.miniature import __main__ as command
 from recipes.miniature import designs, models, questions, runs
 from recipes.miniature.config import PolicyName, RunId, StudyConfig, TaskName
-from recipes.miniature.questions import Claim, Results
+from recipes.miniature.questions import Results
 from recipes.miniature.results import MODELS_FILE, STUDY_KEY, Label, Labels, Measured, StaleResult, Verdict, labels_of
 from recipes.miniature.runs import Runner
 from recipes.miniature.truth import METRICS, truths
@@ -153,12 +153,12 @@ def test_balanced_accuracy_and_its_difference_are_taken_problem_by_problem():
     rows = {row[0]: row for row in questions.labels_table(results).rows}
     assert (rows["single"][1].mean, rows["single"][2].mean, rows["single"][3].mean) == (0.5, 1, 0)
     assert rows["step"][1].mean == 1
-    found = questions.difference(results, Claim("a", "step", "single", ""))
+    found = questions.difference(results, "a", "step", "single")[0]
     assert (found.mean, found.low, found.high) == (0.5, 0.5, 0.5)
     assert questions.outcome(found) == "holds"
-    assert questions.outcome(questions.difference(results, Claim("a", "single", "step", ""))) == "FAILED"
-    assert questions.outcome(questions.difference(results, Claim("a", "step", "step", ""))) == "open"
-    assert questions.difference(results, Claim("a", "step", "reference", "")) is None, "nothing to compare with"
+    assert questions.outcome(questions.difference(results, "a", "single", "step")[0]) == "FAILED"
+    assert questions.outcome(questions.difference(results, "a", "step", "step")[0]) == "open"
+    assert questions.difference(results, "a", "step", "reference") == (None, 0), "nothing to compare with"
 
 
 def measured(seed, data, verdicts):
@@ -188,8 +188,8 @@ def test_gains_are_paired_over_the_seeds_that_both_arms_have():
             "random": {seed: arm("random", seed, right + wrong, right + wrong) for seed in (0, 1)},
         },
     )
-    found = questions.difference(results, Claim("c", "prm_cot", "random", ""))
-    assert (found.mean, found.n) == (0.5, 200)
+    found, seeds = questions.difference(results, "c", "prm_cot", "random")
+    assert (found.mean, found.n, seeds) == (0.5, 200, 2)
     assert questions.outcome(found) == "holds"
     rows = {row[0]: row for row in questions.arms_table(results, ("random", "prm_cot", "orm"), "c", "").rows}
     assert rows.keys() == {"random", "prm_cot"}

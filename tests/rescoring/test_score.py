@@ -280,6 +280,10 @@ def test_a_step_design_is_refused_the_verdicts_of_an_orm_with_the_cure(tmp_path)
         (["DUMP", "reward.spark.nope=1"], "reward.spark.nope: there is no such setting"),
         (["DUMP", "--ask"], "engine: --ask needs a verifier"),
         (["DUMP", "engine.kind=vllm", "engine.model=m"], "engine: is asked with --ask only"),
+        (
+            ["DUMP", "--ask", "engine.kind=vllm", "engine.model=m", "engine.vllm.max_model_len=4096"],
+            "reward.spark.verifier.max_tokens: a reply of 4096 tokens has no room beside a prompt in engine.vllm.max_m",
+        ),
         (["DUMP", "OTHER"], "are of different runs"),
         (["OTHER/1.jsonl"], "name the preset of the run, reward_model=spark_"),
     ],

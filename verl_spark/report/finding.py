@@ -4,7 +4,7 @@ A run has at most one dump of rollouts (a folder with `spark_run.json`) and one 
 logger; its home is the highest folder of which that is true. All other files of the run lie anywhere below it."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -73,9 +73,10 @@ def find(paths: Iterable[Path]) -> Found:
             raise SourceError(f"{path}: there is no such folder or file; name a run's folder or a result file")
         before = count()
         if path.is_dir():
-            homes += find_runs(path, found.remarks)
+            files = _logs(path)
+            homes += _runs(path, files, found.remarks)
             _find_json(path, found)
-            logs += [log for log in _logs(path) if _kind(log) == "training"]
+            logs += files["training"]
         elif path.name == STUDY_FILE:
             found.studies.append(path)
         else:
@@ -94,13 +95,15 @@ def find(paths: Iterable[Path]) -> Found:
     return found
 
 
-def find_runs(folder: Path, remarks: list[str] | None = None) -> list[RunFiles]:
-    """The RL runs in a folder, in the order of their paths; `remarks` gets what belongs to none."""
+def find_runs(folder: Path) -> list[RunFiles]:
+    """The RL runs in a folder, in the order of their paths."""
+    return _runs(folder, _logs(folder), [])
+
+
+def _runs(folder: Path, logs: Mapping[str, Sequence[Path]], remarks: list[str]) -> list[RunFiles]:
+    """`remarks` gets what belongs to no run."""
     dumps = sorted(path.parent for path in folder.rglob(RUN_FILE))
-    files: dict[str, list[Path]] = {"log": [], "validation": []}
-    for path in _logs(folder):
-        if path.parent not in dumps and (kind := _kind(path)) in files:
-            files[kind].append(path)
+    files = {kind: [path for path in logs[kind] if path.parent not in dumps] for kind in ("log", "validation")}
     logged = sorted({path.parent for path in files["log"]})
     homes: dict[Path, Path | None] = {_home(dump, folder, dumps, logged): dump for dump in dumps}
     owned = [path for path in logged if any(path.is_relative_to(home) for home in homes)]
@@ -113,10 +116,9 @@ def find_runs(folder: Path, remarks: list[str] | None = None) -> list[RunFiles]:
         path: max((home for home in homes if path.is_relative_to(home)), key=lambda home: len(home.parts), default=None)
         for path in chain(*files.values())
     }
-    if remarks is not None:
-        remarks += [
-            f"{path}: belongs to no one run, since several lie beside it; left out" for path in owner if not owner[path]
-        ]
+    remarks += [
+        f"{path}: belongs to no one run, since several lie beside it; left out" for path in owner if not owner[path]
+    ]
     return [
         RunFiles(home, dump, *(tuple(path for path in files[kind] if owner[path] == home) for kind in files))
         for home, dump in sorted(homes.items())
@@ -135,10 +137,14 @@ def _within(folder: Path, paths: Sequence[Path]) -> list[Path]:
     return [path for path in paths if path.is_relative_to(folder)]
 
 
-def _logs(folder: Path) -> list[Path]:
-    """All files that may be logs or dumps."""
-    found = (path for path in folder.rglob("*.jsonl") if path.is_file())
-    return sorted(found, key=lambda path: (path.parent, len(path.stem), path.stem))
+def _logs(folder: Path) -> dict[str, list[Path]]:
+    """Logs and dumped validations below a folder, by kind."""
+    found: dict[str, list[Path]] = {"log": [], "validation": [], "training": []}
+    paths = (path for path in folder.rglob("*.jsonl") if path.is_file())
+    for path in sorted(paths, key=lambda path: (path.parent, len(path.stem), path.stem)):
+        if kind := _kind(path):
+            found[kind].append(path)
+    return found
 
 
 def _kind(path: Path) -> str:

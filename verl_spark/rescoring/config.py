@@ -81,7 +81,16 @@ class ScoreConfig(RunConfig):
             name: {key: value for key, value in plain.items() if name == COMPOSED or key not in theirs}
             for name in designs
         }
-        return {name: SparkSettings.from_config({**node, "design": name}) for name, node in nodes.items()}
+        found = {name: SparkSettings.from_config({**node, "design": name}) for name, node in nodes.items()}
+        if problems := list(self._cramped(found)):
+            raise SettingsError(problems)
+        return found
+
+    def _cramped(self, settings: Mapping[str, SparkSettings]) -> Iterator[str]:
+        """Why replies as long as these settings allow have no room in the engine; once, for they differ in design."""
+        asking = next((one.verifier for one in settings.values() if one.asks_verifier), None)
+        if self.engine and asking:
+            yield from self.engine.cramped("engine", f"{NODE}.verifier.max_tokens", asking.token_limit)
 
     def by_deviation(self, run: Mapping[str, Any] | None) -> bool:
         """Whether advantages are divided by their group's deviation."""
