@@ -410,7 +410,8 @@ def taught_table(models: Mapping[str, Any]) -> StudyTable:
 _ERRORS = ("slip_share", "label_error", "critique_error", "appended")
 
 
-DESIGNS = ("prm_cot", "step_augmented", "step_average", "selective", "selective_half", "global_step")
+DESIGNS = ("step_augmented", "step_average", "selective", "selective_half", "global_step")
+"""Beside `prm_cot`, whose reward is the verdict."""
 REWARDS = ("prm_cot", "prm", "orm", "rlvr", "majority", "format", "random")
 
 
@@ -423,7 +424,7 @@ def tables(results: Results, config: StudyConfig, models: Mapping[str, Any]) -> 
         arms_table(results, REWARDS, "c", "(c) Rewards: gain in accuracy at an equal step budget"),
         arms_table(
             results,
-            DESIGNS,
+            ("prm_cot", *DESIGNS) if results.arms.keys() & set(DESIGNS) else (),
             "d",
             "(d) Designs, with the same PRM-CoT",
             note="Those that credit steps with a lower limit of two steps, since solutions have two or three.",

@@ -15,12 +15,14 @@ from verl_spark.evaluation.policy.config import MathConfig
 from verl_spark.evaluation.statistics import Estimate
 from verl_spark.planning.rates import Rate
 from verl_spark.prm.settings import SftSettings
+from verl_spark.report.finding import STUDY_FILE
 from verl_spark.report.study import Study, StudyCell, StudyTable
 from verl_spark.rescoring.config import ScoreConfig
 from verl_spark.settings import Alarm, SparkSettings
 from verl_spark.verifier.engine import EngineSettings
 
-STUDY = ROOT / "recipes" / "miniature" / "results" / "arithmetic" / "study.json"
+STUDIES = {"miniature": "arithmetic", "clock": "clock"}
+"""Head of the names of a study's tables to the folder of its results."""
 MODELS = {
     "reward.spark": (SparkSettings, "`reward.spark.…`"),
     "alarm": (Alarm, "key of an alarm"),
@@ -44,18 +46,27 @@ def tables() -> dict[str, str]:
         name: reference.markdown(reference.settings(model, closed=closed), head, "default", "meaning")
         for name, (model, head) in MODELS.items()
     }
-    return {**made, "metrics": reference.markdown(reference.metrics(), "metric", "meaning"), **study()}
+    return {**made, "metrics": reference.markdown(reference.metrics(), "metric", "meaning"), **studies()}
 
 
-def study() -> dict[str, str]:
-    """What the miniature study found: its claims, and the gain of each arm."""
-    read = Study.read(STUDY)
+def studies() -> dict[str, str]:
+    """What the miniature study of each task found."""
+    results = ROOT / "recipes" / "miniature" / "results"
+    return {
+        f"{head}.{name}": text
+        for head, folder in STUDIES.items()
+        for name, text in study(Study.read(results / folder / STUDY_FILE)).items()
+    }
+
+
+def study(read: Study) -> dict[str, str]:
+    """What a study found: how far it is, its claims, and the gain of each arm."""
     found = {table.id: table for table in read.tables}
     claims = found["claims"]
     return {
-        "miniature.text": read.text,
-        "miniature.claims": markdown.table(("", *claims.columns[1:]), map(_said, claims.rows)),
-        "miniature.gains": markdown.table(("arm", "gain in accuracy", "seeds"), map(_said, _gains(found))),
+        "text": read.text,
+        "claims": markdown.table(("", *claims.columns[1:]), map(_said, claims.rows)),
+        "gains": markdown.table(("arm", "gain in accuracy", "seeds"), map(_said, _gains(found))),
     }
 
 
