@@ -267,6 +267,19 @@ class TestOtherStages:
         assert found.settings.data == data
         assert not any(one.problem for one in found.trained)
 
+    def test_a_reward_models_training_starts_on_several_nodes(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model = made.base_model(tmp_path / "model")
+        made.sft_files(tmp_path / "stage1" / "sft" / "step", 300)
+        nodes = {"NODES": "2", "RENDEZVOUS": "a:1"}
+        (command,) = dry(FULL / "2_prm.sh", f"model.path={model}", OUT=str(tmp_path), **nodes)
+        started: list[list[str]] = []
+        monkeypatch.setattr(os, "execv", lambda _, words: started.append(words))
+        ended = CliRunner().invoke(app, [*command.words[1:]])
+        assert ended.exit_code == 0, ended.output
+        assert {"--nnodes=2", "--rdzv-endpoint=a:1", f"model.path={model}"} <= {*started[0]}
+
     def test_several_nodes_meet(self) -> None:
         (command,) = dry(FULL / "2_prm.sh", NODES="2", RENDEZVOUS="a:1")
         assert command.words[-2:] == ("--rendezvous", "a:1")
