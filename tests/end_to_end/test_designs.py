@@ -21,6 +21,7 @@ from tests.end_to_end.test_training import SMALL_VERIFIER, balance, external, ro
 from verl_spark.rewards.designs import get_design
 from verl_spark.rewards.majority import vote
 from verl_spark.rl.metrics import METRICS
+from verl_spark.settings import MANAGERS
 from verl_spark.verification.policy_format import TAGS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -166,10 +167,12 @@ def test_shares_of_steps_as_rewards(train, policy, tmp_path, design):
 
 
 @pytest.mark.full
-def test_an_outcome_verifier_on_a_server(train, policy, tmp_path):
-    with serving("--kind=orm", "--wrong-every=2") as url:
-        run = train("reward_model=spark_orm", *external(url), *recipe(policy, tmp_path))
-    check(run, tmp_path, get_design("orm"))
+@pytest.mark.parametrize(("preset", "kind"), [("spark_orm", "orm"), ("spark_thinkprm", "think_prm")])
+def test_verifiers_of_other_kinds_on_a_server(train, policy, tmp_path, preset, kind):
+    with serving(f"--kind={kind}", "--wrong-every=2") as url:
+        run = train(f"reward_model={preset}", *external(url), *recipe(policy, tmp_path))
+    check(run, tmp_path, get_design(MANAGERS[preset].design))
+    assert {line["spark_kind"] for line in rollouts(tmp_path / "rollouts")} == {kind}
 
 
 @pytest.mark.full
