@@ -65,7 +65,7 @@ class Claim:
 
 CLAIMS = (
     Claim("a", "outcome", "single", "consistency of N verifications beats a single one; no numbers"),
-    Claim("a", "step", "single", "as before"),
+    Claim("a", "step", "single", "consistency of N verifications beats a single one; no numbers"),
     Claim("a", "step", "outcome", "step-level is the best; no numbers for labels"),
     Claim("a", "meta_single", "single", "a critique improves a verification; no numbers"),
     Claim("a", "meta_step", "step", "not reported"),
