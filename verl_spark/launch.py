@@ -20,8 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from verl_spark.rewards.credit import GROUPED, REPLACEABLE
 from verl_spark.rewards.designs import Basis
 from verl_spark.rl.metrics import METRICS
-from verl_spark.settings import MANAGERS, NODE, SettingsError, SparkSettings
-from verl_spark.verification.kinds import Kind
+from verl_spark.settings import MANAGER_OF, MANAGERS, NODE, SettingsError, SparkSettings
 from verl_spark.verifier.identity import Identity
 from verl_spark.verifier.limits import Limits
 from verl_spark.versions import mixture
@@ -270,15 +269,10 @@ def _settings(config: DictConfig, door: Door) -> SparkSettings:
         raise SettingsError(
             [
                 f"{NODE}.verifier.kind={kind.value} does not go with reward.reward_manager.name={name}; set "
-                f"reward.reward_manager.name={_manager_of(kind)}, or the kind to {own.value}"
+                f"reward.reward_manager.name={MANAGER_OF[kind]}, or the kind to {own.value}"
             ]
         )
     return settings
-
-
-def _manager_of(kind: Kind) -> str:
-    """The name that stands for verifiers of this kind, as a preset and as a reward manager."""
-    return next(name for name, manager in MANAGERS.items() if manager.kind is kind)
 
 
 def _trainer(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
@@ -433,7 +427,7 @@ def _identity(config: DictConfig, settings: SparkSettings) -> Iterator[str]:
         return
     cure = ""
     if identity.kind is not kind:
-        cure = f"; set reward_model={_manager_of(identity.kind)}, or name a {kind.value} model"
+        cure = f"; set reward_model={MANAGER_OF[identity.kind]}, or name a {kind.value} model"
     yield f"{_REWARD_MODEL}.model_path={folder}: {problem}{cure}"
 
 

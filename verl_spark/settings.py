@@ -269,7 +269,7 @@ class SparkSettings(Node):
         verifier, design = self.verifier, self.reward_design
         if self.asks_verifier and verifier.kind not in design.kinds:
             kinds = ", ".join(kind.value for kind in Kind if kind in design.kinds)
-            cure = f"Set {NODE}.design={_DESIGN_OF[verifier.kind]}"
+            cure = f"Set {NODE}.design={MANAGERS[MANAGER_OF[verifier.kind]].design}"
             if self.design == COMPOSED:
                 cure += f", {NODE}.weights.process=0 (the others then add up to 1)"
             yield (
@@ -408,7 +408,10 @@ MANAGERS: Mapping[str, ManagerDefaults] = MappingProxyType(
 )
 """The names of `reward.reward_manager.name` that are ours."""
 
-_DESIGN_OF = {manager.kind: manager.design for manager in MANAGERS.values() if manager.kind}
+MANAGER_OF: Mapping[Kind, str] = MappingProxyType(
+    {manager.kind: name for name, manager in MANAGERS.items() if manager.kind}
+)
+"""Kind of verifier to the name that stands for it, as a reward manager and as a preset."""
 
 
 def messages(error: ValidationError, model: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -16,8 +16,8 @@ from verl_spark.configs import files_of, get
 from verl_spark.files import file_hash
 from verl_spark.prm.claim import checkpoint, latest_step
 from verl_spark.prm.model import chat_of, load_tokenizer
-from verl_spark.prm.settings import PRESETS, SftSettings
-from verl_spark.settings import SettingsError
+from verl_spark.prm.settings import SftSettings
+from verl_spark.settings import MANAGER_OF, SettingsError
 from verl_spark.verifier.identity import Identity
 from verl_spark.versions import versions
 
@@ -106,10 +106,9 @@ def write_card(folder: Path, identity: Identity) -> None:
         pipeline_tag="text-generation",
         tags=["verl-spark"],
     )
-    preset = next(name for name, kind in PRESETS.items() if kind is identity.kind)
     shown = {key: value for key, value in identity.training.items() if value is not None}
     card = ModelCard.from_template(
-        facts, template_path=str(_TEMPLATE), identity=identity, preset=preset, training=shown
+        facts, template_path=str(_TEMPLATE), identity=identity, preset=MANAGER_OF[identity.kind], training=shown
     )
     card.save(folder / CARD_FILE)
 
